@@ -1,0 +1,142 @@
+"""A fire: one (schedule, fire time), its states, its key, and the name and config of its run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, cast
+from uuid import UUID, uuid5
+
+from zendaemon.core.template import render, stamp
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+    from zendaemon.core.schedule import Schedule
+
+NAMESPACE = UUID("8f0e5a52-6a0c-5bb5-9d5e-2f1c7a3f4e11")
+MAX_RUN_NAME = 255
+
+
+class FireState(StrEnum):
+    """`claimed` is the only state that is not final."""
+
+    CLAIMED = "claimed"
+    STARTED = "started"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+
+
+class Reason(StrEnum):
+    """Why a fire did not become a run."""
+
+    OVERLAP = "overlap"
+    EXCLUDED = "excluded"
+    MAX_RUNS = "max_runs"
+    PAUSED = "paused"
+    CATCHUP_NONE = "catchup_none"
+    CATCHUP_LATEST = "catchup_latest"
+    CATCHUP_WINDOW = "catchup_window"
+    REMOVED = "removed"
+    UNRESOLVED = "unresolved"
+    UNAUTHORIZED = "unauthorized"
+    REJECTED = "rejected"
+    NAME_TAKEN = "name_taken"
+    RETRIES_EXHAUSTED = "retries_exhausted"
+
+
+TRANSITIONS: dict[FireState, frozenset[FireState]] = {
+    FireState.CLAIMED: frozenset({FireState.STARTED, FireState.FAILED, FireState.SKIPPED, FireState.MISSED}),
+    FireState.STARTED: frozenset(),
+    FireState.FAILED: frozenset(),
+    FireState.SKIPPED: frozenset(),
+    FireState.MISSED: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fire:
+    """A row of the journal. All instants are aware UTC.
+
+    `through` is set on a `missed` or `skipped` row that stands for every fire time of `rule` (a trigger as JSON) from
+    `fire_time` to `through`. `lateness_seconds` is the start of the first attempt minus the fire time.
+    """
+
+    schedule: str
+    fire_time: datetime
+    manual: bool = False
+    state: FireState = FireState.CLAIMED
+    reason: Reason | None = None
+    message: str | None = None
+    run_id: str | None = None
+    run_name: str | None = None
+    run_status: str | None = None
+    attempts: int = 0
+    lateness_seconds: float | None = None
+    claimed_at: datetime | None = None
+    decided_at: datetime | None = None
+    project: str | None = None
+    through: datetime | None = None
+    rule: str | None = None
+
+    @property
+    def key(self) -> UUID:
+        return fire_key(self.schedule, self.fire_time, manual=self.manual)
+
+    @property
+    def final(self) -> bool:
+        return not TRANSITIONS[self.state]
+
+
+def fire_key(schedule: str, fire_time: datetime, *, manual: bool = False) -> UUID:
+    """The stable UUID of a fire: the same in every process, on every machine, after every restart."""
+    return uuid5(NAMESPACE, f"{schedule}|{fire_time.astimezone(UTC).isoformat()}{'|manual' if manual else ''}")
+
+
+def run_name(schedule: Schedule, fire_time: datetime, *, manual: bool = False) -> str:
+    """The name of the fire's run, which the server keeps unique: `nightly-20261123T020000Z`.
+
+    `config.run_name` is the user's own template for it. Raises ValueError when that template cannot be used.
+    """
+    template = schedule.config.get("run_name")
+    if template is None:
+        return f"{schedule.name}{'-manual' if manual else ''}-{stamp(fire_time)}"
+    name = render(template, schedule=schedule.name, fire_time=fire_time, timezone=schedule.timezone)
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError("run_name is empty; remove it, or give a text with the fire time in it")
+    if manual:
+        name += f"-manual-{stamp(fire_time)}"
+    if "{" in name or "}" in name:
+        raise ValueError("run_name has braces, which ZenML would fill in; use {{ fire_time | date('%Y%m%dT%H%M%S') }}")
+    if len(name) > MAX_RUN_NAME:
+        raise ValueError(f"run_name has {len(name)} characters; the server takes {MAX_RUN_NAME}")
+    return name
+
+
+def run_config(schedule: Schedule, fire_time: datetime, name: str) -> dict[str, JsonValue]:
+    """The config that is sent for a fire: rendered, with its run name. Raises ValueError for a bad template."""
+    rendered = render(dict(schedule.config), schedule=schedule.name, fire_time=fire_time, timezone=schedule.timezone)
+    return {**cast("dict[str, JsonValue]", rendered), "run_name": name}
+
+
+def names_collide(schedule: Schedule, after: datetime, *, count: int = 60) -> tuple[datetime, datetime] | None:
+    """The first two of the next `count` fire times that would get the same run name, None when all differ."""
+    seen: dict[str, datetime] = {}
+    instant = after
+    for _ in range(count):
+        found = schedule.trigger.next_after(instant)
+        if found is None:
+            return None
+        instant = found
+        name = run_name(schedule, found)
+        if name in seen:
+            return seen[name], found
+        seen[name] = found
+    return None
+
+
+def lateness(fire_time: datetime, first_attempt: datetime) -> float:
+    """Seconds from the fire time to the start of the first attempt; never negative (the clock may have been set)."""
+    return max(0.0, (first_attempt - fire_time) / timedelta(seconds=1))

@@ -1,0 +1,199 @@
+"""Whether a schedule's due fire times become runs: the one rule for on time, late, suspended, restarted and reloaded.
+
+Fire times that came due while the daemon was awake are on time, however long the daemon took to look. Those that came
+due before it was (`awake_since`) are misfires, and the catch-up policy decides about them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from zendaemon.core.fire import Fire, FireState, Reason, run_name
+from zendaemon.core.schedule import Catchup, Overlap
+from zendaemon.core.trigger import Trigger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from zendaemon.core.schedule import Schedule
+
+_TICK = timedelta(microseconds=1)
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a schedule stands when it is planned.
+
+    `active` tells whether a claim is open or a run is active; `runs` counts the fires that were claimed or started, for
+    `max_runs`.
+    """
+
+    watermark: datetime
+    awake_since: datetime = _LONG_AGO
+    active: bool = False
+    runs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do: `fires` in the order of their times, claimed ones to be started and the others closed at once.
+
+    `watermark` is the schedule's new one. `held` tells that a due fire waits for the active run to end (buffer_one).
+    """
+
+    fires: tuple[Fire, ...]
+    watermark: datetime
+    held: bool = False
+
+
+def plan(schedule: Schedule, standing: Standing, now: datetime) -> Plan:
+    """Decide every fire time of `schedule` that is due at `now` (aware) and not decided yet."""
+    due = now - schedule.delay
+    watermark = standing.watermark
+    first = schedule.trigger.next_after(watermark)
+    if first is None or first > due:
+        return Plan((), watermark)
+    if schedule.overlap is Overlap.BUFFER_ONE and standing.active:
+        return Plan((), watermark, held=True)
+    slept_until = min(due, standing.awake_since - schedule.delay - _TICK)
+    fires = [*_misfires(schedule, watermark, slept_until, due), *_on_time(schedule, max(watermark, slept_until), due)]
+    decided = tuple(_with_limits(schedule, standing, fires, now))
+    return Plan(decided, max(fire.through or fire.fire_time for fire in decided) if decided else watermark)
+
+
+def _on_time(schedule: Schedule, after: datetime, until: datetime) -> Iterator[Fire]:
+    instant = schedule.trigger.next_after(after)
+    while instant is not None and instant <= until:
+        yield _start(schedule, instant)
+        instant = schedule.trigger.next_after(instant)
+
+
+def _misfires(schedule: Schedule, after: datetime, until: datetime, due: datetime) -> Iterator[Fire]:
+    """The fires for the fire times in (`after`, `until`], those that are not started as ranges."""
+    if until <= after:
+        return
+    opens = due - schedule.catchup_window
+    match schedule.catchup:
+        case Catchup.NONE:
+            yield from _missed(schedule, after, until, Reason.CATCHUP_NONE)
+        case Catchup.LATEST:
+            last = _last_not_excluded(schedule, after, until)
+            if last is None or last < opens:
+                yield from _missed(schedule, after, until, Reason.CATCHUP_WINDOW)
+                return
+            yield from _missed(schedule, after, min(opens, last) - _TICK, Reason.CATCHUP_WINDOW)
+            yield from _missed(schedule, max(after, opens - _TICK), last - _TICK, Reason.CATCHUP_LATEST)
+            yield _start(schedule, last)
+            yield from (fire for fire in _on_time(schedule, last, until) if fire.state is FireState.SKIPPED)
+        case Catchup.ALL:
+            yield from _missed(schedule, after, opens - _TICK, Reason.CATCHUP_WINDOW)
+            yield from _on_time(schedule, max(after, opens - _TICK), until)
+
+
+def _last_not_excluded(schedule: Schedule, after: datetime, until: datetime) -> datetime | None:
+    for _ in range(1000):
+        last = schedule.trigger.last_until(until, after=after)
+        if last is None or not schedule.excludes(last):
+            return last
+        until = last - _TICK
+    return None
+
+
+def _missed(schedule: Schedule, after: datetime, until: datetime, reason: Reason) -> Iterator[Fire]:
+    """At most one row for all fire times in (`after`, `until`]."""
+    last = schedule.trigger.last_until(until, after=after) if until > after else None
+    if last is None:
+        return
+    first = schedule.trigger.next_after(after)
+    if first is None:
+        return
+    fire = Fire(schedule=schedule.name, fire_time=first, state=FireState.MISSED, reason=reason)
+    if last > first:
+        fire = replace(fire, through=last, rule=rule_text(schedule.trigger))
+    yield fire
+
+
+def _start(schedule: Schedule, fire_time: datetime) -> Fire:
+    if schedule.excludes(fire_time):
+        return Fire(schedule=schedule.name, fire_time=fire_time, state=FireState.SKIPPED, reason=Reason.EXCLUDED)
+    try:
+        name = run_name(schedule, fire_time)
+    except ValueError as error:
+        return Fire(
+            schedule=schedule.name,
+            fire_time=fire_time,
+            state=FireState.FAILED,
+            reason=Reason.REJECTED,
+            message=str(error),
+        )
+    return Fire(schedule=schedule.name, fire_time=fire_time, run_name=name, project=schedule.project)
+
+
+def _with_limits(schedule: Schedule, standing: Standing, fires: Iterable[Fire], now: datetime) -> Iterator[Fire]:
+    """Apply `overlap` and `max_runs` to the fires that would be started, and stamp all of them."""
+    active, runs = standing.active, standing.runs
+    for fire in fires:
+        if fire.state is not FireState.CLAIMED:
+            yield replace(fire, decided_at=now)
+        elif schedule.max_runs is not None and runs >= schedule.max_runs:
+            yield _skipped(fire, Reason.MAX_RUNS, now)
+        elif active and schedule.overlap in (Overlap.SKIP, Overlap.BUFFER_ONE):
+            yield _skipped(fire, Reason.OVERLAP, now)
+        else:
+            active, runs = True, runs + 1
+            yield replace(fire, claimed_at=now)
+
+
+def _skipped(fire: Fire, reason: Reason, now: datetime) -> Fire:
+    return replace(fire, state=FireState.SKIPPED, reason=reason, run_name=None, decided_at=now)
+
+
+def rule_text(trigger: Trigger) -> str:
+    """A trigger as JSON: what a range of fires was made by, and what tells whether a schedule's trigger changed."""
+    shape = {
+        "timezone": trigger.timezone,
+        "cron": trigger.cron,
+        "every": trigger.every.total_seconds() if trigger.every else None,
+        "at": [at.isoformat() for at in trigger.at],
+        "start": trigger.start.isoformat() if trigger.start else None,
+        "end": trigger.end.isoformat() if trigger.end else None,
+        "name": trigger.name,
+    }
+    return json.dumps({key: value for key, value in shape.items() if value}, sort_keys=True)
+
+
+def trigger_of(rule: str) -> Trigger:
+    """The trigger that `rule_text` wrote."""
+    shape = json.loads(rule)
+    return Trigger(
+        timezone=shape["timezone"],
+        cron=tuple(shape.get("cron", ())),
+        every=timedelta(seconds=shape["every"]) if "every" in shape else None,
+        at=tuple(datetime.fromisoformat(at) for at in shape.get("at", ())),
+        start=datetime.fromisoformat(shape["start"]) if "start" in shape else None,
+        end=datetime.fromisoformat(shape["end"]) if "end" in shape else None,
+        name=shape.get("name", ""),
+    )
+
+
+def unfold(fire: Fire) -> Iterator[Fire]:
+    """Every fire that a row stands for, the latest first; a month of a rule at a time, so that a limit is cheap."""
+    if fire.through is None or fire.rule is None:
+        yield fire
+        return
+    trigger = trigger_of(fire.rule)
+    single = replace(fire, through=None, rule=None)
+    until = fire.through
+    while until >= fire.fire_time:
+        chunk: list[datetime] = []
+        after = max(fire.fire_time - _TICK, until - timedelta(hours=6))
+        instant = trigger.next_after(after)
+        while instant is not None and instant <= until:
+            chunk.append(instant)
+            instant = trigger.next_after(instant)
+        yield from (replace(single, fire_time=instant) for instant in reversed(chunk))
+        until = after if after >= fire.fire_time else fire.fire_time - timedelta(seconds=1)

@@ -1,0 +1,56 @@
+"""What the server tells: a run, and a target turned into ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from pydantic import JsonValue
+
+TERMINAL = frozenset({"completed", "cached", "failed", "stopped", "retried", "cancelled", "skipped"})
+"""Run statuses that end a run, over all generations; unknown ones are not terminal (zenml-api.md, section 5)."""
+
+QUEUED = frozenset({"initializing", "queued"})
+"""Statuses of a run that the server has accepted and not yet begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A ZenML pipeline run. `created` is aware UTC by the server's clock, None where the server does not tell."""
+
+    id: str
+    name: str
+    status: str
+    status_reason: str | None = None
+    pipeline_id: str | None = None
+    created: datetime | None = None
+
+    @property
+    def active(self) -> bool:
+        return self.status not in TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A target as the server's ids, enough to start it without any further look-up.
+
+    `base` is the config that the overrides are laid over (templates of servers that want every step parameter).
+    `unique_names` is false where the server checks a run's name and then inserts it (up to 0.62), so that a lost
+    request must have ended before the next POST.
+    """
+
+    kind: Literal["build", "template", "snapshot"]
+    id: str
+    pipeline_id: str
+    pipeline: str
+    resolved_at: datetime
+    server_version: str
+    project: str | None = None
+    base: Mapping[str, JsonValue] = field(default_factory=dict)
+    unique_names: bool = True
+    sends_tags: bool = True
+    warnings: tuple[str, ...] = ()

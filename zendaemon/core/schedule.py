@@ -1,0 +1,339 @@
+"""The shape of a schedule file: these models are the YAML, key for key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from functools import cached_property, lru_cache
+from hashlib import sha256
+from typing import Annotated, Literal, Self
+from uuid import UUID
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StrictBool,
+    StringConstraints,
+    model_validator,
+)
+
+from zendaemon.core.cron import Cron
+from zendaemon.core.duration import Duration
+from zendaemon.core.near import did_you_mean
+from zendaemon.core.trigger import Trigger, matches, to_utc
+
+TRIGGER_KEYS = ("cron", "every", "at")
+TARGET_KEYS = ("pipeline", "build", "template", "snapshot")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_YEARS = range(1970, 3000)  # far from the ends of the calendar, where arithmetic with instants overflows
+_LONGEST = timedelta(days=3660)
+
+
+class KeyedError(ValueError):
+    """Something wrong between the keys `about`, to be shown at `key`, or at the schedule's name when that is empty."""
+
+    def __init__(self, key: str, message: str, about: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.key = key
+        self.about = about
+
+
+class Overlap(StrEnum):
+    """What becomes of a fire that comes due while a run of its schedule is active."""
+
+    ALLOW = "allow"
+    SKIP = "skip"
+    BUFFER_ONE = "buffer_one"
+    CANCEL_RUNNING = "cancel_running"
+
+
+class Catchup(StrEnum):
+    """Which misfires are still started: none, the latest, or all, within `catchup_window`."""
+
+    NONE = "none"
+    LATEST = "latest"
+    ALL = "all"
+
+
+def _many(value: object) -> object:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _as_text(value: object) -> object:
+    if isinstance(value, float):
+        raise ValueError(f"write it in quotes: a bare {value} is read as a number and loses its zeros")  # noqa: TRY004
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+@lru_cache(maxsize=1)
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+@lru_cache(maxsize=1024)
+def _zone_remedy(name: str) -> str:
+    return did_you_mean(name, _zones()) or "use an IANA name such as Europe/Berlin"
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        shown = name if len(name) <= 60 else f"{name[:59]}…"
+        raise ValueError(f"unknown time zone {shown!r}; {_zone_remedy(name[:60])}") from None
+    return name
+
+
+def _when(value: object) -> object:
+    if isinstance(value, date):
+        return value
+    try:
+        text = value if isinstance(value, str) else ""
+        when = date.fromisoformat(text) if _DATE.fullmatch(text) else datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            f"{value!r} is no date or time; write 2026-12-01, 2026-12-01T02:00:00 or 2026-12-01T02:00:00Z"
+        ) from None
+    if when.year not in _YEARS:
+        raise ValueError(f"the year {when.year} is out of range; give one from {_YEARS[0]} to {_YEARS[-1]}")
+    return when
+
+
+def _bounded(value: timedelta) -> timedelta:
+    if value > _LONGEST:
+        raise ValueError(f"must be at most {_LONGEST.days}d (ten years)")
+    return value
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta():
+        raise ValueError("must be longer than zero")
+    return value
+
+
+def _not_negative(value: timedelta) -> timedelta:
+    if value < timedelta():
+        raise ValueError("must not be negative")
+    return value
+
+
+def _whole_seconds(value: timedelta) -> timedelta:
+    if value < timedelta(seconds=1) or value % timedelta(seconds=1):
+        raise ValueError("must be one second or more, in whole seconds")
+    return value
+
+
+def _expression(value: str) -> str:
+    Cron(value)
+    return value
+
+
+def _exclusion(value: str) -> str:
+    if not _DATE.fullmatch(value):
+        Cron(value)
+        return value
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        raise ValueError(
+            f"{value!r} is no date; write a day of the calendar as 2026-12-24, or a cron expression"
+        ) from None
+    return value
+
+
+Expression = Annotated[str, AfterValidator(_expression)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
+Text = Annotated[str, BeforeValidator(_as_text), StringConstraints(min_length=1, max_length=255)]
+Timezone = Annotated[str, AfterValidator(_zone)]
+When = Annotated[datetime | date, BeforeValidator(_when)]
+Exclusion = Annotated[str, AfterValidator(_exclusion)]
+Positive = Annotated[Duration, AfterValidator(_bounded), AfterValidator(_positive)]
+NotNegative = Annotated[Duration, AfterValidator(_bounded), AfterValidator(_not_negative)]
+Interval = Annotated[Duration, AfterValidator(_bounded), AfterValidator(_whole_seconds)]
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
+
+
+class Retry(Shape):
+    """How a fire whose attempt failed is tried again.
+
+    The wait before the next attempt is random between zero and `initial_delay * multiplier ** n`, at most `max_delay`.
+    Without `max_attempts` only `catchup_window` ends the patience. A 429 for want of a start slot is no failure.
+    """
+
+    max_attempts: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
+    initial_delay: Positive = timedelta(seconds=1)
+    max_delay: Positive = timedelta(minutes=5)
+    multiplier: Annotated[float, Field(strict=True, ge=1, le=100)] = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What to start, by the names that the file gives. Hashable: the key of the resolver's cache."""
+
+    kind: Literal["build", "template", "snapshot"]
+    name: str | None = None
+    pipeline: str | None = None
+    version: str | None = None
+    project: str | None = None
+
+    @property
+    def id(self) -> UUID | None:
+        """The server's id, where the file gives that instead of a name."""
+        try:
+            return UUID(self.name or "")
+        except ValueError:
+            return None
+
+    def __str__(self) -> str:
+        parts = [f"{self.kind} {self.name!r}"] if self.name else []
+        if self.pipeline:
+            parts.append(f"pipeline {self.pipeline!r}" + (f" version {self.version!r}" if self.version else ""))
+        return " of ".join(parts) + (f" in project {self.project!r}" if self.project else "")
+
+
+class Schedule(Shape):
+    """A named declaration: trigger, target, config and policies. Every field but `name` is a key of the file."""
+
+    name: Name
+    description: str = ""
+    pipeline: Text | None = None
+    version: Text | None = None
+    build: UUID | None = None
+    template: Text | None = None
+    snapshot: Text | None = None
+    project: Text | None = None
+    cron: Annotated[tuple[Expression, ...], BeforeValidator(_many)] = ()
+    every: Interval | None = None
+    at: Annotated[tuple[When, ...], BeforeValidator(_many)] = ()
+    timezone: Timezone = "UTC"
+    start_time: When | None = None
+    end_time: When | None = None
+    exclude: Annotated[tuple[Exclusion, ...], BeforeValidator(_many)] = ()
+    jitter: NotNegative = timedelta()
+    enabled: StrictBool = True
+    overlap: Overlap = Overlap.ALLOW
+    catchup: Catchup = Catchup.LATEST
+    catchup_window: Positive = timedelta(hours=1)
+    retry: Retry = Retry()
+    pause_after_failures: Annotated[int, Field(strict=True, ge=1)] | None = None
+    max_runs: Annotated[int, Field(strict=True, ge=1)] | None = None
+    priority: Annotated[int, Field(strict=True, ge=0, le=100)] = 50
+    tags: tuple[Text, ...] = ()
+    config: Mapping[str, JsonValue] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_trigger(self) -> Self:
+        given = [key for key in TRIGGER_KEYS if getattr(self, key)]
+        if len(given) != 1:
+            found = f"has {' and '.join(given)}" if given else "has no trigger"
+            key = given[-1] if given else ""
+            raise KeyedError(key, f"{found}; give exactly one of cron, every and at", TRIGGER_KEYS)
+        return self
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        given = [key for key in TARGET_KEYS[1:] if getattr(self, key) is not None]
+        wrong = None
+        if len(given) > 1:
+            wrong = given[-1], f"has {' and '.join(given)}; give exactly one target"
+        elif self.version and (given or not self.pipeline):
+            wrong = "version", "has a version, which goes with pipeline alone; remove it, or name the pipeline"
+        elif not given and not self.pipeline:
+            wrong = "", "has no target; give pipeline and version, build, template or snapshot"
+        elif not given and not self.version:
+            wrong = "pipeline", "has a pipeline without its version; add version, or name a template or snapshot"
+        if wrong:
+            raise KeyedError(*wrong, (*TARGET_KEYS, "version"))
+        return self
+
+    @model_validator(mode="after")
+    def _ends_after_start(self) -> Self:
+        start, end = self.trigger.start, self.trigger.end
+        if start and end and end <= start:
+            about = ("start_time", "end_time")
+            raise KeyedError(about[1], "has an end_time that is not after its start_time; give a later one", about)
+        return self
+
+    @cached_property
+    def trigger(self) -> Trigger:
+        """The calendar rule, with `start_time` and `end_time` in UTC."""
+        return Trigger(
+            timezone=self.timezone,
+            cron=self.cron,
+            every=self.every,
+            at=tuple(sorted(to_utc(at, self.timezone) for at in self.at)),
+            start=to_utc(self.start_time, self.timezone) if self.start_time else None,
+            end=to_utc(self.end_time, self.timezone) if self.end_time else None,
+            name=self.name,
+        )
+
+    @cached_property
+    def delay(self) -> timedelta:
+        """The jitter of this schedule: whole seconds from 0 to below `jitter`, the same for ever, by its name."""
+        seconds = int(self.jitter.total_seconds())
+        if not seconds:
+            return timedelta()
+        digest = sha256(self.name.encode()).digest()
+        return timedelta(seconds=int.from_bytes(digest[:8]) % seconds)
+
+    @cached_property
+    def target(self) -> Target:
+        if self.build:
+            return Target("build", str(self.build), self.pipeline, None, self.project)
+        if self.template:
+            return Target("template", self.template, self.pipeline, None, self.project)
+        if self.snapshot:
+            return Target("snapshot", self.snapshot, self.pipeline, None, self.project)
+        return Target("build", None, self.pipeline, self.version, self.project)
+
+    def excludes(self, fire_time: datetime) -> bool:
+        """Whether `exclude` names this fire time: by its date in the schedule's zone, or by a cron expression."""
+        if not self.exclude:
+            return False
+        day = fire_time.astimezone(ZoneInfo(self.timezone)).date().isoformat()
+        return any(
+            rule == day if _DATE.fullmatch(rule) else matches(rule, self.timezone, self.name, fire_time)
+            for rule in self.exclude
+        )
+
+    def next_after(self, instant: datetime) -> datetime | None:
+        """The next fire time that is not excluded, in UTC; None when the trigger has no more.
+
+        Gives up after 10,000 excluded ones in a row, so that a rule that excludes everything costs a bounded time.
+        """
+        for _ in range(10_000):
+            found = self.trigger.next_after(instant)
+            if found is None or not self.excludes(found):
+                return found
+            instant = found
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a schedule stands: the file as the loader names it, and the line of its name."""
+
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleSet:
+    """All schedules loaded together. Immutable; `places` has the same names as `schedules`."""
+
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    places: Mapping[str, Place] = field(default_factory=dict)
+
+    def enabled(self) -> list[Schedule]:
+        return [schedule for schedule in self.schedules.values() if schedule.enabled]

@@ -1,0 +1,120 @@
+"""Opening the journal's database: one owner, durable commits, the newest tables."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+
+from zendaemon.core.errors import JournalError, SettingsError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_BUSY_MS = 5000
+
+
+class OwnerLock:
+    """The right to write to a SQLite journal, held until `release` or the end of the process, however it ends."""
+
+    def __init__(self, database: Path) -> None:
+        self._path = database.with_name(database.name + ".lock")
+        self._fd: int | None = None
+
+    def acquire(self) -> None:
+        """Raise JournalError when another process has it."""
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(fd, 20, 0).decode(errors="replace").strip()
+            os.close(fd)
+            raise JournalError(
+                f"another zendaemon (PID {owner or 'unknown'}) uses the journal beside {self._path}",
+                hint="stop it first, or give this one a state folder of its own with --state",
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        self._fd = fd
+
+    def release(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file of a SQLite URL, None for other databases. Raises SettingsError for a URL that cannot be used."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise SettingsError(
+            "the database URL is not understood", hint="write sqlite:////var/lib/zendaemon/journal.db"
+        ) from None
+    if parsed.get_backend_name() != "sqlite":
+        return None
+    if not parsed.database or parsed.database == ":memory:":
+        raise SettingsError("the journal needs a file", hint="write sqlite:////var/lib/zendaemon/journal.db")
+    return Path(parsed.database)
+
+
+def connect(url: str, *, read_only: bool = False) -> Engine:
+    """An engine for the journal's database. Every commit is on disk when it returns."""
+    path = sqlite_path(url)
+    if path is None:
+        raise SettingsError("only SQLite journals are supported by this version", hint="unset ZENDAEMON_DATABASE_URL")
+    if read_only:
+        engine = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true", connect_args={"timeout": _BUSY_MS / 1000})
+    else:
+        engine = create_engine(url, connect_args={"timeout": _BUSY_MS / 1000, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:  # noqa: ANN401 - a DBAPI connection
+        cursor = connection.cursor()
+        if not read_only:
+            # WAL with FULL: a committed claim survives a power loss, and readers never block the writer.
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    return engine
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the tables to this version's. Raises JournalError with the way out."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except CommandError as error:
+        raise JournalError(
+            f"the journal was written by a newer zendaemon ({error})", hint="install that version or a newer one"
+        ) from None
+    except OperationalError as error:
+        raise JournalError(f"the journal cannot be written: {error.orig}", hint=_way_out(engine)) from None
+    except DBAPIError as error:
+        raise JournalError(f"the journal cannot be read: {error.orig}", hint=_way_out(engine)) from None
+
+
+def _way_out(engine: Engine) -> str:
+    path = engine.url.database
+    return f"see docs/journal.md for restoring {path}; it is never replaced by an empty one on its own"

@@ -1,0 +1,162 @@
+"""The journal as the engine uses it: one thread writes, and what many fires record at once is committed once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from sqlalchemy.exc import DBAPIError
+
+from zendaemon.core.errors import JournalError
+from zendaemon.journal import store
+from zendaemon.journal.database import OwnerLock, connect, migrate, sqlite_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection, Engine
+
+    from zendaemon.core.fire import Fire
+
+T = TypeVar("T")
+
+
+class Journal:
+    """The durable history of fires. Every method that returns has its changes on disk.
+
+    Methods raise JournalError when the database cannot be written (a full disk, a lock of another process); nothing
+    was changed then and the call may be repeated.
+    """
+
+    def __init__(self, engine: Engine, lock: OwnerLock) -> None:
+        self._engine = engine
+        self._lock = lock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._waiting: deque[tuple[Callable[[Connection], object], asyncio.Future[None]]] = deque()
+        self._flushing: asyncio.Task[None] | None = None
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Lock, connect and migrate. Raises JournalError when another daemon has it or the file cannot be used."""
+        path = sqlite_path(url)
+        engine = connect(url)
+        if path is None:
+            raise JournalError("only SQLite journals are supported by this version")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = OwnerLock(path)
+            lock.acquire()
+        except OSError as error:
+            raise JournalError(
+                f"the state folder {path.parent} cannot be used: {error.strerror}", hint="give another with --state"
+            ) from None
+        try:
+            migrate(engine)
+        except JournalError:
+            engine.dispose()
+            lock.release()
+            raise
+        return cls(engine, lock)
+
+    async def close(self) -> None:
+        """Finish what is being written, then let go of the file."""
+        if self._flushing is not None:
+            await self._flushing
+        self._thread.shutdown(wait=True)
+        self._engine.dispose()
+        self._lock.release()
+
+    async def sync(self, rules: Mapping[str, str], restarted: Iterable[str], now: datetime) -> dict[str, datetime]:
+        """See store.sync."""
+        return await self._call(lambda connection: store.sync(connection, rules, restarted, now))
+
+    async def claim(self, planned: Sequence[Fire], watermarks: Mapping[str, datetime]) -> list[Fire]:
+        """See store.claim."""
+        return await self._call(lambda connection: store.claim(connection, planned, watermarks))
+
+    async def claims(self) -> list[Fire]:
+        return await self._call(store.claims)
+
+    async def followed(self) -> list[Fire]:
+        return await self._call(store.followed)
+
+    async def run_counts(self, names: Iterable[str]) -> dict[str, int]:
+        return await self._call(lambda connection: store.run_counts(connection, names))
+
+    async def load_resolved(self) -> dict[str, str]:
+        return await self._call(store.load_resolved)
+
+    async def save_resolved(self, target: str, value: str, now: datetime) -> None:
+        await self._write(lambda connection: store.save_resolved(connection, target, value, now))
+
+    async def forget_resolved(self, targets: Sequence[str]) -> None:
+        await self._write(lambda connection: store.forget_resolved(connection, targets))
+
+    async def record(self, closed: Fire) -> None:
+        """Write how a claimed fire ended."""
+        await self._write(lambda connection: store.record(connection, [closed]))
+
+    async def record_status(self, fire: Fire, *, follow: bool) -> None:
+        """Write the status of a fire's run, and whether it is to be followed further."""
+        await self._write(lambda connection: store.record_status(connection, [(fire, follow)]))
+
+    async def _call(self, work: Callable[[Connection], T]) -> T:
+        def transact() -> T:
+            with _translated(), self._engine.begin() as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, transact)
+
+    async def _write(self, work: Callable[[Connection], object]) -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((work, done))
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush())
+        await done
+
+    async def _flush(self) -> None:
+        while self._waiting:
+            batch = list(self._waiting)
+            self._waiting.clear()
+
+            def write(
+                connection: Connection, batch: Sequence[tuple[Callable[[Connection], object], object]] = batch
+            ) -> None:
+                for work, _ in batch:
+                    work(connection)
+
+            try:
+                await self._call(write)
+            except JournalError as error:
+                for _, done in batch:
+                    if not done.done():
+                        done.set_exception(error)
+            else:
+                for _, done in batch:
+                    if not done.done():
+                        done.set_result(None)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise JournalError(f"the journal cannot be used: {error.orig}", hint="see docs/journal.md") from None
+
+
+def read_history(url: str, schedule: str | None = None, state: str | None = None) -> Iterator[Fire]:
+    """Rows of the journal for a reader beside the daemon: nothing is locked, migrated or written."""
+    path = sqlite_path(url)
+    if path is None or not path.exists():
+        return
+    engine = connect(url, read_only=True)
+    try:
+        with _translated(), engine.connect() as connection:
+            yield from store.history(connection, schedule, state)
+    finally:
+        engine.dispose()

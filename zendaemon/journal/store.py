@@ -1,0 +1,186 @@
+"""The SQL of the journal: plain functions of a connection, each one transaction's part."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, bindparam, delete, func, literal_column, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from zendaemon.core.fire import Fire, FireState, Reason
+from zendaemon.journal.tables import LATEST, Instant, fires, resolved, schedules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection, Table
+
+_COLUMNS = [fires.c[field.name] for field in fields(Fire)]
+_KEY = ("schedule", "fire_time", "manual")
+_BATCH = 500
+
+
+def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that knows ON CONFLICT, in the connection's dialect."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def _row(fire: Fire, *, followed: bool = False) -> dict[str, Any]:
+    return {field.name: getattr(fire, field.name) for field in fields(Fire)} | {"followed": followed}
+
+
+def _fire(row: Any) -> Fire:  # noqa: ANN401 - a row of any width
+    values = {field.name: getattr(row, field.name) for field in fields(Fire)}
+    values["state"] = FireState(values["state"])
+    values["reason"] = Reason(values["reason"]) if values["reason"] else None
+    return Fire(**values)
+
+
+def sync(
+    connection: Connection, rules: Mapping[str, str], restarted: Iterable[str], now: datetime
+) -> dict[str, datetime]:
+    """Bring the table of schedules in line with the enabled ones (`rules`: name -> rule); return their watermarks.
+
+    A schedule that is new, in `restarted`, or has another rule than the journal knows starts at `now`. One that is gone
+    loses its rule, so that it starts anew when it comes back; its fires stay.
+    """
+    known = {row.name: row for row in connection.execute(select(schedules))}
+    anew = set(restarted)
+    watermarks: dict[str, datetime] = {}
+    changed = []
+    for name, rule in rules.items():
+        row = known.get(name)
+        if row is not None and row.rule == rule and name not in anew:
+            watermarks[name] = row.watermark
+            continue
+        watermarks[name] = now
+        changed.append({"name": name, "rule": rule, "watermark": now})
+    _upsert_schedules(connection, changed)
+    gone = [{"gone": name} for name, row in known.items() if name not in rules and row.rule is not None]
+    if gone:
+        connection.execute(update(schedules).where(schedules.c.name == bindparam("gone")).values(rule=None), gone)
+    return watermarks
+
+
+def _upsert_schedules(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        statement = insert(connection, schedules)
+        changes = {"rule": statement.excluded.rule, "watermark": statement.excluded.watermark}
+        connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=changes), rows)
+
+
+def claim(connection: Connection, planned: Sequence[Fire], watermarks: Mapping[str, datetime]) -> list[Fire]:
+    """Insert planned fires and move the watermarks; return those that were not in the journal before."""
+    taken: set[tuple[Any, ...]] = set()
+    if planned:
+        statement = insert(connection, fires).on_conflict_do_nothing(index_elements=list(_KEY))
+        returning = statement.returning(*(fires.c[name] for name in _KEY))
+        taken = {tuple(row) for row in connection.execute(returning, [_row(fire) for fire in planned])}
+    if watermarks:
+        connection.execute(
+            update(schedules).where(schedules.c.name == bindparam("which")).values(watermark=bindparam("mark")),
+            [{"which": name, "mark": mark} for name, mark in watermarks.items()],
+        )
+    return [fire for fire in planned if (fire.schedule, fire.fire_time, fire.manual) in taken]
+
+
+_CLOSE = (
+    update(fires)
+    .where(*(fires.c[name] == bindparam(f"key_{name}") for name in _KEY), fires.c.state == FireState.CLAIMED)
+    .values(
+        {
+            name: bindparam(name)
+            for name in (*(field.name for field in fields(Fire) if field.name not in _KEY), "followed")
+        }
+    )
+)
+_STATUS = (
+    update(fires)
+    .where(*(fires.c[name] == bindparam(f"key_{name}") for name in _KEY))
+    .values(run_status=bindparam("run_status"), message=bindparam("message"), followed=bindparam("followed"))
+)
+
+
+def _keyed(fire: Fire, *, followed: bool) -> dict[str, Any]:
+    row = _row(fire, followed=followed)
+    return row | {f"key_{name}": row.pop(name) for name in _KEY}
+
+
+def record(connection: Connection, closed: Sequence[Fire]) -> None:
+    """Write how claimed fires ended. A row that is final already is left alone."""
+    rows = [_keyed(fire, followed=fire.state is FireState.STARTED) for fire in closed]
+    connection.execute(_CLOSE, rows)
+
+
+def record_status(connection: Connection, seen: Sequence[tuple[Fire, bool]]) -> None:
+    """Write the run status of started fires, and whether each is to be followed further."""
+    names = {"run_status", "message", "followed", *(f"key_{name}" for name in _KEY)}
+    rows = [{k: v for k, v in _keyed(fire, followed=on).items() if k in names} for fire, on in seen]
+    connection.execute(_STATUS, rows)
+
+
+def claims(connection: Connection) -> list[Fire]:
+    """The claims that are open, the oldest first."""
+    query = select(*_COLUMNS).where(fires.c.state == FireState.CLAIMED.value).order_by(fires.c.fire_time)
+    return [_fire(row) for row in connection.execute(query)]
+
+
+def followed(connection: Connection) -> list[Fire]:
+    """The started fires whose runs are still to be followed."""
+    return [_fire(row) for row in connection.execute(select(*_COLUMNS).where(fires.c.followed))]
+
+
+def run_counts(connection: Connection, names: Iterable[str]) -> dict[str, int]:
+    """How many fires of each schedule were claimed or started, for `max_runs`. Manual fires do not count."""
+    wanted = list(names)
+    if not wanted:
+        return {}
+    query = (
+        select(fires.c.schedule, func.count())
+        .where(
+            fires.c.schedule.in_(wanted),
+            fires.c.manual.is_(False),
+            fires.c.state.in_([FireState.CLAIMED.value, FireState.STARTED.value]),
+        )
+        .group_by(fires.c.schedule)
+    )
+    return {name: count for name, count in connection.execute(query)}  # noqa: C416 - rows are no tuples to mypy
+
+
+def history(connection: Connection, schedule: str | None = None, state: str | None = None) -> Iterator[Fire]:
+    """Rows from the latest fire time to the earliest, read in batches as they are asked for."""
+    latest = literal_column(LATEST, Instant())
+    query = select(*_COLUMNS, fires.c.id, latest.label("latest")).order_by(latest.desc(), fires.c.id.desc())
+    if schedule is not None:
+        query = query.where(fires.c.schedule == schedule)
+    if state is not None:
+        query = query.where(fires.c.state == state)
+    place = None
+    while True:
+        page = query.limit(_BATCH)
+        if place is not None:
+            page = page.where(or_(latest < place.latest, and_(latest == place.latest, fires.c.id < place.id)))
+        rows = connection.execute(page).all()
+        for row in rows:
+            yield _fire(row)
+        if len(rows) < _BATCH:
+            return
+        place = rows[-1]
+
+
+def save_resolved(connection: Connection, target: str, value: str, now: datetime) -> None:
+    statement = insert(connection, resolved).values(target=target, value=value, resolved_at=now)
+    changes = {"value": value, "resolved_at": now}
+    connection.execute(statement.on_conflict_do_update(index_elements=["target"], set_=changes))
+
+
+def load_resolved(connection: Connection) -> dict[str, str]:
+    return {row.target: row.value for row in connection.execute(select(resolved))}
+
+
+def forget_resolved(connection: Connection, targets: Iterable[str]) -> None:
+    wanted = list(targets)
+    if wanted:
+        connection.execute(delete(resolved).where(resolved.c.target.in_(wanted)))

@@ -1,0 +1,91 @@
+"""The journal's tables; the migrations in `migrations/` make them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy import Dialect
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC instant. SQLite keeps no zone, so it is put back on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002, ANN401
+        return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData()
+
+LATEST = "coalesce(through, fire_time)"
+"""The last fire time that a row stands for: what history is sorted by, so it is indexed."""
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    # The trigger that the watermark belongs to; null when the schedule is not loaded or not enabled.
+    Column("rule", Text),
+    Column("watermark", Instant, nullable=False),
+)
+
+fires = Table(
+    "fires",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("schedule", String(100), nullable=False),
+    Column("fire_time", Instant, nullable=False),
+    Column("manual", Boolean, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("reason", String(30)),
+    Column("message", Text),
+    Column("run_id", String(36)),
+    Column("run_name", String(255)),
+    Column("run_status", String(30)),
+    Column("attempts", Integer, nullable=False),
+    Column("lateness_seconds", Float),
+    Column("claimed_at", Instant),
+    Column("decided_at", Instant),
+    Column("project", String(255)),
+    Column("through", Instant),
+    Column("rule", Text),
+    # True while the run's status is still to be read from the server.
+    Column("followed", Boolean, nullable=False),
+    UniqueConstraint("schedule", "fire_time", "manual", name="one_row_a_fire"),
+    Index("fires_latest", text(LATEST), "id"),
+    Index("fires_latest_of_schedule", "schedule", text(LATEST), "id"),
+    Index("fires_claimed", "id", sqlite_where=text("state = 'claimed'"), postgresql_where=text("state = 'claimed'")),
+    Index("fires_followed", "id", sqlite_where=text("followed"), postgresql_where=text("followed")),
+)
+
+resolved = Table(
+    "resolved",
+    metadata,
+    Column("target", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("resolved_at", Instant, nullable=False),
+)

@@ -1,0 +1,78 @@
+"""Structured logs: one JSON object a line on stderr, or colours on a terminal. EVENTS lists every event."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+EVENTS: dict[str, str] = {
+    "clock.behind": "watermarks lie in the future, since the clock was set back; nothing fires before `until`",
+    "clock.jumped": "the wall clock was set, or the machine slept, by `seconds`",
+    "control.error": "a command over the control socket failed in an unforeseen way",
+    "daemon.draining": "stopping: the attempts in hand are finished, at most for `timeout_seconds`",
+    "daemon.ready": "the schedule set is loaded and the engine decides",
+    "daemon.starting": "version, PID and where the schedules and the journal are",
+    "daemon.stopped": "all is written; `left` claims are settled at the next start",
+    "engine.error": "a fault of zendaemon's own; please report it",
+    "fire.failed": "closing event: no run, for `reason`",
+    "fire.missed": "closing event: not started in time, for `reason`; `through` where it stands for a range",
+    "fire.retrying": "an attempt failed before anything was created; tried again",
+    "fire.skipped": "closing event: not to be started, by a policy of the schedule (`reason`)",
+    "fire.started": "closing event: the run `run_id` was created",
+    "fire.uncertain": "an attempt's outcome is not known; the server is asked before the next one",
+    "journal.unavailable": "the journal cannot be written; nothing new is started until it can",
+    "reload.applied": "a new schedule set is in force; what was added, changed and removed",
+    "reload.problem": "one problem of a refused reload, with file, line and column",
+    "reload.refused": "the files have problems; the schedule set in force stays as it was",
+    "resolve.postponed": "the server did not answer a renewal of ids; the known ones stay in use",
+    "run.postponed": "the status of a run could not be read; asked again later",
+    "run.status": "the status of a run, read from the server, has changed",
+    "run.stuck": "a run is still not begun after `stuck_after`",
+    "schedule.resolved": "a target has ids, or new ones",
+    "schedule.suspect": "the server would take the config, and may not do with it what was meant",
+    "schedule.unresolved": "a target leads to nothing that the server can start",
+    "server.back": "the server answers again, after `down_seconds`",
+    "server.unavailable": "the server cannot be reached; fires are kept for their catch-up window",
+    "settings.unknown": "an environment variable looks like a setting and is none",
+}
+
+_SECRET = re.compile(
+    r"ZEN(?:PRO)?KEY_[A-Za-z0-9_=+/-]+|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_.-]+|(?<=://)[^/@\s]+:[^/@\s]+(?=@)"
+)
+
+
+def _redact(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Blank out what looks like a key, a token or a password in a URL, wherever it came from."""
+    return {key: _SECRET.sub("***", value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def configure(log_format: str | None, level: str, stream: TextIO | None = None) -> None:
+    """Set up logging for this process. Without a format: colours when `stream` is a terminal, else JSON."""
+    stream = stream or sys.stderr
+    console = log_format == "console" or (log_format is None and stream.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+        structlog.processors.format_exc_info,
+        _redact,
+    ]
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(colors=stream.isatty())
+        if console
+        else structlog.processors.JSONRenderer(default=str)
+    )
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=stream, format="%(message)s")

@@ -1,0 +1,113 @@
+"""Runs after their start: a 200 means queued, so every run is watched until it has begun, and then to its end.
+
+At most `_PER_SECOND` requests a second go to the server for this: young runs are asked often, old ones seldom.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from dataclasses import replace
+from datetime import timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from zendaemon.core.errors import JournalError, ServerError
+from zendaemon.core.run import QUEUED, TERMINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from zendaemon.core.fire import Fire
+    from zendaemon.core.run import Run
+    from zendaemon.journal import Journal
+
+log = structlog.get_logger()
+
+_PER_SECOND = 5
+_FIRST, _LONGEST = 2.0, 300.0
+_GIVE_UP = timedelta(days=2)
+_FAILED = frozenset({"failed", "cancelled"})
+
+
+class Server(Protocol):
+    """What following needs of a ZenML server."""
+
+    async def get_run(self, run_id: str) -> Run | None: ...
+
+
+class Runs:
+    """Follows the runs of started fires. `on_ended` is called with each fire whose run is not active any more."""
+
+    def __init__(
+        self, server: Server, journal: Journal, *, now: Callable[[], datetime], stuck_after: timedelta
+    ) -> None:
+        self._server = server
+        self._journal = journal
+        self._now = now
+        self._stuck_after = stuck_after
+        self._heap: list[tuple[float, int, Fire]] = []
+        self._order = count()
+        self._stuck: set[str] = set()
+        self._added = asyncio.Event()
+        self.on_ended: Callable[[Fire], None] = lambda _: None
+
+    def follow(self, fire: Fire, *, after: float = _FIRST) -> None:
+        """Look at the run of a started fire in `after` seconds, and again until it has ended."""
+        heapq.heappush(self._heap, (asyncio.get_running_loop().time() + after, next(self._order), fire))
+        self._added.set()
+
+    async def run(self) -> None:
+        """Follow for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._added.clear()
+            wait = self._heap[0][0] - loop.time() if self._heap else None
+            if wait is None or wait > 0:
+                try:
+                    await asyncio.wait_for(self._added.wait(), wait)
+                except TimeoutError:
+                    pass
+                continue
+            _, _, fire = heapq.heappop(self._heap)
+            try:
+                await self._look(fire)
+            except (ServerError, JournalError) as error:
+                log.debug("run.postponed", schedule=fire.schedule, run_id=fire.run_id, error=str(error))
+                self.follow(fire, after=self._interval(fire))
+            await asyncio.sleep(1 / _PER_SECOND)
+
+    def _interval(self, fire: Fire) -> float:
+        age = (self._now() - (fire.decided_at or fire.fire_time)).total_seconds()
+        return min(_LONGEST, max(_FIRST, age / 10))
+
+    async def _look(self, fire: Fire) -> None:
+        run = await self._server.get_run(fire.run_id or "")
+        age = self._now() - (fire.decided_at or fire.fire_time)
+        status = run.status if run is not None else "deleted"
+        seen = replace(fire, run_status=status, message=run.status_reason if run is not None else None)
+        ended = run is None or run.status in TERMINAL
+        follow = not ended and age < _GIVE_UP
+        if seen != fire or not follow:
+            await self._journal.record_status(seen, follow=follow)
+        self._say(fire, seen, age)
+        if follow:
+            self.follow(seen, after=self._interval(seen))
+        else:
+            self._stuck.discard(fire.run_id or "")
+            self.on_ended(seen)
+
+    def _say(self, before: Fire, seen: Fire, age: timedelta) -> None:
+        bound = {"schedule": seen.schedule, "run_id": seen.run_id, "run_name": seen.run_name}
+        if seen.run_status != before.run_status:
+            level = log.error if seen.run_status in _FAILED else log.info
+            begun = before.run_status in QUEUED
+            level(
+                "run.status", status=seen.run_status, was=before.run_status, reason=seen.message, begun=begun, **bound
+            )
+        elif seen.run_status in QUEUED and age > self._stuck_after and seen.run_id not in self._stuck:
+            self._stuck.add(seen.run_id or "")
+            log.error("run.stuck", status=seen.run_status, age_seconds=round(age.total_seconds()), **bound)

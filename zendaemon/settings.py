@@ -1,0 +1,171 @@
+"""The daemon's settings: flag before environment before file. Secrets are given by reference and never shown."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from zendaemon.core.duration import Duration
+from zendaemon.core.errors import SettingsError
+from zendaemon.core.near import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+PREFIX = "ZENDAEMON_"
+SECRETS = ("api_key", "token", "password")
+"""Each may be the text itself in the environment, `<name>_file`, or the systemd credential `zendaemon.<name>`."""
+
+_NOT_SETTINGS = {"ZENDAEMON_CONFIG", "ZENDAEMON_DEMO_CACHE"}
+_OF_ZENML = {
+    "server_url": "ZENML_STORE_URL",
+    "api_key": "ZENML_STORE_API_KEY",
+    "token": "ZENML_STORE_API_TOKEN",
+    "username": "ZENML_STORE_USERNAME",
+    "password": "ZENML_STORE_PASSWORD",
+}
+
+
+def _longer_than_zero(value: timedelta) -> timedelta:
+    if value <= timedelta():
+        raise ValueError("must be longer than zero")
+    return value
+
+
+Positive = Annotated[Duration, AfterValidator(_longer_than_zero)]
+
+
+class Settings(BaseSettings):
+    """All settings; docs/settings.md describes each. Durations are written as `30s` or `5m`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    schedules: Path = Path("schedules")
+    state: Path = Path(".zendaemon")
+    database_url: SecretStr | None = None
+    server_url: str | None = None
+    api_key: SecretStr | None = None
+    api_key_file: Path | None = None
+    token: SecretStr | None = None
+    token_file: Path | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    log_format: Literal["json", "console"] | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    max_concurrency: int = Field(4, ge=1, le=64)
+    resolve_interval: Positive = timedelta(minutes=5)
+    settle_after: Duration = timedelta(seconds=60)
+    stuck_after: Positive = timedelta(minutes=10)
+    drain_timeout: Duration = timedelta(seconds=30)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then our variables, the file, ZenML's own variables, and systemd's folders."""
+        del dotenv_settings, file_secret_settings
+        file = os.environ.get("ZENDAEMON_CONFIG")
+        from_file = [TomlConfigSettingsSource(settings_cls, Path(file))] if file else []
+        around = InitSettingsSource(settings_cls, _surroundings(os.environ))
+        return (init_settings, env_settings, *from_file, around)
+
+    def journal_url(self) -> str:
+        """The database of the journal; SQLite inside the state folder by default."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.state.absolute() / 'journal.db'}"
+
+    def secret(self, name: str) -> Callable[[], str] | None:
+        """A reader of a secret, None when it is not given. A file is read at each call, so that it may be rotated."""
+        given: SecretStr | None = getattr(self, name)
+        file: Path | None = getattr(self, f"{name}_file")
+        if given is not None and file is not None:
+            raise SettingsError(f"{name} and {name}_file are both set", hint="keep one of them")
+        if given is not None:
+            return given.get_secret_value
+        return None if file is None else lambda: read_secret(name, file)
+
+    def server(self) -> str:
+        """The server's URL. Raises SettingsError when there is none."""
+        if self.server_url is None:
+            raise SettingsError(
+                "no ZenML server is given", hint="set ZENDAEMON_SERVER_URL (or ZENML_STORE_URL) to its address"
+            )
+        return self.server_url
+
+
+def read_secret(name: str, file: Path) -> str:
+    """The secret in a file, without the line end. Raises SettingsError, which names the file and never its content."""
+    try:
+        text = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingsError(f"cannot read {name} from {file}: {why}", hint="see docs/settings.md") from None
+    if not text:
+        raise SettingsError(f"the file {file} for {name} is empty")
+    return text
+
+
+def _surroundings(environment: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, variable in _OF_ZENML.items():
+        value = environment.get(variable)
+        if value and (name != "server_url" or value.startswith(("http://", "https://"))):
+            found[name] = value
+    if environment.get("STATE_DIRECTORY"):
+        found["state"] = environment["STATE_DIRECTORY"].split(":")[0]
+    if environment.get("CREDENTIALS_DIRECTORY"):
+        for name in SECRETS:
+            file = Path(environment["CREDENTIALS_DIRECTORY"], f"zendaemon.{name}")
+            if file.exists():
+                found[f"{name}_file"] = file
+                found.pop(name, None)
+    return found
+
+
+def load_settings(**flags: object) -> Settings:
+    """The settings, with flags that are not None. Raises SettingsError with every problem of them."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(str(e["loc"][0]), e["msg"]) for e in error.errors())) from None
+    except OSError as error:
+        raise SettingsError(f"cannot read the settings file: {error}") from None
+    except ValueError as error:
+        raise SettingsError(f"the settings file is no TOML: {error}") from None
+
+
+def _explain(name: str, message: str) -> str:
+    if name not in Settings.model_fields:
+        return f"unknown setting {name!r} {did_you_mean(name, Settings.model_fields)}".rstrip()
+    return f"setting {name} ({PREFIX}{name.upper()}): {message.removeprefix('Value error, ')}"
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none, each with a near name."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | _NOT_SETTINGS
+    return [
+        f"{variable}; {did_you_mean(variable, known)}".rstrip("; ")
+        for variable in sorted(environment)
+        if variable.startswith(PREFIX) and variable not in known
+    ]

@@ -1,0 +1,144 @@
+"""The resolved ids of every schedule: in memory and in the journal, renewed in the background.
+
+A fire takes its ids from here without a request. Only when there are none, or the server called them stale, is the
+target resolved on the way of the fire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+from pydantic import TypeAdapter, ValidationError
+
+from zendaemon.core.errors import JournalError, ServerError, Unresolved
+from zendaemon.core.run import Resolved
+from zendaemon.core.schedule import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime, timedelta
+
+    from pydantic import JsonValue
+
+    from zendaemon.core.schedule import Schedule
+    from zendaemon.journal import Journal
+
+log = structlog.get_logger()
+
+_ADAPTER = TypeAdapter(Resolved)
+_SOON, _SOON_CEILING = 2.0, 60.0
+
+
+class Resolver(Protocol):
+    """Turns a target into ids, and checks `config` against what the server knows of it."""
+
+    async def resolve(self, target: Target, config: Mapping[str, JsonValue]) -> Resolved: ...
+
+
+class Targets:
+    """The cache. `unresolved` holds what is wrong with a schedule's target, by the schedule's name."""
+
+    def __init__(self, resolver: Resolver, journal: Journal, *, now: Callable[[], datetime]) -> None:
+        self._resolver = resolver
+        self._journal = journal
+        self._now = now
+        self._known: dict[Target, Resolved] = {}
+        self._schedules: list[Schedule] = []
+        self._checked: dict[str, Schedule] = {}
+        self._look = asyncio.Event()
+        self.unresolved: dict[str, str] = {}
+
+    async def load(self) -> None:
+        """Take the ids that an earlier process resolved from the journal."""
+        for value in (await self._journal.load_resolved()).values():
+            try:
+                entry = json.loads(value)
+                target, resolved = entry["target"], _ADAPTER.validate_python(entry["resolved"])
+            except (ValueError, KeyError, ValidationError):
+                continue  # written by another version: resolved anew
+            self._known[Target(**target)] = resolved
+
+    def watch(self, schedules: Iterable[Schedule]) -> None:
+        """Keep the targets of these schedules resolved from now on, the new and changed ones at once."""
+        self._schedules = list(schedules)
+        names = {schedule.name for schedule in self._schedules}
+        self.unresolved = {name: why for name, why in self.unresolved.items() if name in names}
+        self._look.set()
+
+    def get(self, schedule: Schedule) -> Resolved | None:
+        """The ids at hand, without a request."""
+        return self._known.get(schedule.target)
+
+    def forget(self, schedule: Schedule) -> None:
+        """The server called the ids stale."""
+        self._known.pop(schedule.target, None)
+        self._checked.pop(schedule.name, None)
+
+    async def resolved(self, schedule: Schedule) -> Resolved:
+        """The ids, from the server when there are none at hand. Raises Unresolved or a ServerError."""
+        if schedule.name in self.unresolved:
+            return await self.resolve(schedule)
+        return self._known.get(schedule.target) or await self.resolve(schedule)
+
+    async def resolve(self, schedule: Schedule) -> Resolved:
+        """Ask the server, remember the answer, and say so when it changed."""
+        target = schedule.target
+        try:
+            resolved = await self._resolver.resolve(target, schedule.config)
+        except Unresolved as error:
+            self._checked[schedule.name] = schedule
+            if self.unresolved.get(schedule.name) != str(error):
+                self.unresolved[schedule.name] = str(error)
+                log.error("schedule.unresolved", schedule=schedule.name, target=str(target), error=str(error))
+            raise
+        self._checked[schedule.name] = schedule
+        before = self._known.get(target)
+        self._known[target] = resolved
+        if self.unresolved.pop(schedule.name, None) is not None or before is None or before.id != resolved.id:
+            log.info(
+                "schedule.resolved", schedule=schedule.name, target=str(target), kind=resolved.kind, id=resolved.id
+            )
+        for warning in resolved.warnings:
+            log.warning("schedule.suspect", schedule=schedule.name, warning=warning)
+        await self._save(target, resolved)
+        return resolved
+
+    async def _save(self, target: Target, resolved: Resolved) -> None:
+        entry = {"target": asdict(target), "resolved": _ADAPTER.dump_python(resolved, mode="json")}
+        try:
+            await self._journal.save_resolved(json.dumps(asdict(target)), json.dumps(entry), self._now())
+        except JournalError as error:
+            log.error("journal.unavailable", error=str(error))  # noqa: TRY400 - the ids are in memory; no traceback wanted
+
+    async def run(self, interval: timedelta) -> None:
+        """Renew for ever: all every `interval`, new and changed ones when told, sooner while the server is away."""
+        delay = _SOON
+        everything = True
+        while True:
+            self._look.clear()
+            whole = await self._round(everything=everything)
+            wait = interval.total_seconds() if whole else delay
+            delay = _SOON if whole else min(delay * 2, _SOON_CEILING)
+            try:
+                await asyncio.wait_for(self._look.wait(), wait)
+                everything = False
+            except TimeoutError:
+                everything = whole
+
+    async def _round(self, *, everything: bool) -> bool:
+        """Resolve what is due; whether the server answered for all of it."""
+        for schedule in self._schedules:
+            if not everything and self._checked.get(schedule.name) == schedule and self.get(schedule) is not None:
+                continue
+            try:
+                await self.resolve(schedule)
+            except Unresolved:
+                continue
+            except ServerError as error:
+                log.debug("resolve.postponed", schedule=schedule.name, error=str(error))
+                return False
+        return True

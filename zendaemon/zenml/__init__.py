@@ -1,0 +1,20 @@
+"""All that knows the ZenML server's API: the client, and the resolver that turns names into the server's ids."""
+
+from zendaemon.zenml.auth import ApiKey, Credentials, Secret, Token, UserPassword
+from zendaemon.zenml.client import ZenML
+from zendaemon.zenml.info import Generation, ServerInfo
+from zendaemon.zenml.resolver import Resolver
+from zendaemon.zenml.wire import Limits
+
+__all__ = [
+    "ApiKey",
+    "Credentials",
+    "Generation",
+    "Limits",
+    "Resolver",
+    "Secret",
+    "ServerInfo",
+    "Token",
+    "UserPassword",
+    "ZenML",
+]

@@ -1,0 +1,250 @@
+"""A ZenML server: asked and told over its REST API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any, Self, cast
+from urllib.parse import quote
+
+from zendaemon.core.errors import Rejected, Stale, Unavailable
+from zendaemon.zenml.auth import Auth, Secret
+from zendaemon.zenml.errors import Purpose, from_answer, read_failure, unreadable
+from zendaemon.zenml.info import ServerInfo, parse_info
+from zendaemon.zenml.rows import Row, run_of
+from zendaemon.zenml.starting import start_body, start_path
+from zendaemon.zenml.wire import API, Limits, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime, timedelta
+    from pathlib import Path
+    from uuid import UUID
+
+    import httpx
+    from pydantic import JsonValue
+
+    from zendaemon.core.errors import ServerError
+    from zendaemon.core.run import Resolved, Run
+    from zendaemon.zenml.auth import Access, Credentials
+
+PAGE_SIZE = 500
+_NO_ZENML = "use the ZenML server's own URL (on ZenML Pro that of the workspace)"
+
+
+class ZenML:
+    """The client of one server; an async context manager. Safe for any number of concurrent callers.
+
+    Every failure is raised as one of `zendaemon.core.errors`; nothing is logged or tried again here, but for one repeat
+    after a 401 and one of a question on a connection that had died.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a server is reached by
+        self,
+        url: str,
+        credentials: Credentials,
+        *,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        ca_file: Path | None = None,
+        trust_env: bool = True,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._now = now
+        self._wire = Wire(url, now=now, limits=limits, ca_file=ca_file, trust_env=trust_env, transport=transport)
+        self._auth = Auth(credentials, self._login, monotonic)
+        self._info: ServerInfo | None = None
+        self._looking = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._auth.close()
+        await self._wire.close()
+
+    @property
+    def url(self) -> str:
+        """The server's URL, without trailing slash and `/api/v1`."""
+        return self._wire.url
+
+    @property
+    def skew(self) -> timedelta:
+        """The server's clock minus ours, as its answers tell; zero until the first."""
+        return self._wire.skew
+
+    async def info(self) -> ServerInfo:
+        """What the server is. `/info` is asked each time, the long list of its routes once per version."""
+        async with self._looking:
+            info = await self._public(f"{API}/info")
+            if info is None or (parsed := parse_info(info, None)) is None:
+                raise self._no_zenml("it gives no version of ZenML")
+            if self._info is None or (self._info.id, self._info.version) != (parsed.id, parsed.version):
+                self._info = parse_info(info, await self._public("/openapi.json"))
+            elif self._info.active != parsed.active:
+                self._info = None
+                return parsed
+            return self._info or parsed
+
+    async def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:  # noqa: ANN401 - JSON
+        """The JSON at a path below `/api/v1`."""
+        answer = await self._call("GET", path, Purpose.READ, params=params)
+        return self._json(answer, Purpose.READ)
+
+    async def pages(
+        self,
+        path: str,
+        params: Mapping[str, str | int] | None = None,
+        *,
+        size: int = PAGE_SIZE,
+        most: int | None = None,
+    ) -> list[Row]:
+        """All rows of a list, or no more pages once there are `most`; each once, in the server's order."""
+        rows: dict[str, Row] = {}
+        number = last = 1
+        while number <= last and (most is None or len(rows) < most):
+            try:
+                page = await self.get(path, {**(params or {}), "page": number, "size": size})
+            except Rejected as error:
+                if number > 1 and "Invalid page" in error.message:  # rows have vanished meanwhile
+                    break
+                raise
+            items, last = _page(page)
+            rows.update((row["id"], row) for row in items)
+            number += 1
+        return list(rows.values())
+
+    async def current_user(self) -> Row:
+        """Who we are to the server: the cheapest check of the credentials."""
+        return cast("Row", await self.get("current-user"))
+
+    async def start(self, resolved: Resolved, config: Mapping[str, JsonValue], tags: Sequence[str], key: UUID) -> Run:
+        """Start a run: one POST. `config` must have its `run_name`.
+
+        Raises Uncertain when a run may have been created, Rejected when one was that is not what was asked for.
+        """
+        body = start_body(resolved, config, tags)
+        headers = {"Idempotency-Key": str(key)}
+        answer = await self._call("POST", start_path(resolved), Purpose.START, body=body, headers=headers)
+        run = run_of(self._json(answer, Purpose.START))
+        if run is None:
+            raise self._clean(unreadable(answer, Purpose.START))
+        if run.name != config["run_name"]:
+            raise Rejected(
+                f"the server dropped the configuration: it started run {run.id} with the name {run.name!r}",
+                hint="look at that run; zendaemon must be brought up to date with this version of the server",
+                status=200,
+            )
+        return run
+
+    async def find_run(self, name: str, project: str | None) -> Run | None:
+        """The run of exactly this name; the oldest, should an old server have made several."""
+        params = {"name": f"equals:{name}"} | ({"project": project} if project else {})
+        rows = await self.pages("runs", params)
+        runs = [run for run in map(run_of, rows) if run is not None and run.name == name]
+        return min(runs, key=lambda run: (run.created is None, run.created, run.id), default=None)
+
+    async def get_run(self, run_id: str) -> Run | None:
+        """A run by its id, None when the server has it no more."""
+        try:
+            row = await self.get(f"runs/{quote(run_id, safe='')}", {"hydrate": "false"})
+        except Stale:
+            return None
+        if (run := run_of(row)) is None:
+            raise Unavailable(f"run {run_id} is not what a run looks like")
+        return run
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        purpose: Purpose,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        body: JsonValue = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """The 200 to a request, which is repeated once with a new token after a 401."""
+        access: Access | None = None
+        for _ in range(2):
+            access = await self._auth.access(access)
+            request = self._wire.request(method, f"{API}/{path}", purpose, params=params, json=body)
+            request.headers.update(headers or {})
+            request.headers["Authorization"] = f"Bearer {access.token.reveal()}"
+            answer = await self._wire.send(request, purpose)
+            if answer.status_code != 401:
+                break
+        if answer.status_code != 200:
+            raise self._clean(from_answer(answer, purpose, self._now()))
+        return answer
+
+    async def _login(self, form: Callable[[], dict[str, str]]) -> tuple[Secret, float | None]:
+        """Exchange credentials for a token and the seconds that it lives."""
+        request = self._wire.request("POST", f"{API}/login", Purpose.LOGIN, form=form())
+        answer = await self._wire.send(request, Purpose.LOGIN)
+        if answer.status_code != 200:
+            raise self._clean(from_answer(answer, Purpose.LOGIN, self._now()))
+        if (found := _token(answer)) is None:
+            raise self._no_zenml("its login gives no token")
+        return found
+
+    async def _public(self, path: str) -> Any:  # noqa: ANN401
+        """The JSON at a path that needs no token, None where there is none that we understand."""
+        answer = await self._wire.send(self._wire.request("GET", path, Purpose.READ), Purpose.READ)
+        if answer.status_code == 200 or (path == "/openapi.json" and answer.status_code < 500):
+            try:
+                return json.loads(answer.content) if answer.status_code == 200 else None
+            except (ValueError, RecursionError):
+                pass
+            if path == "/openapi.json":
+                return None
+            raise self._no_zenml(read_failure(answer)[1])
+        failure = self._clean(from_answer(answer, Purpose.READ, self._now()))
+        if isinstance(failure, Unavailable) or answer.is_redirect:
+            raise failure
+        if answer.status_code in (401, 403):
+            raise Rejected(failure.message, hint="something in front of the server wants a login of its own")
+        raise self._no_zenml(failure.message)
+
+    def _no_zenml(self, why: str) -> ServerError:
+        """Where a ZenML server has been seen before, something else answers in its place for a while."""
+        message = f"{self.url} does not answer as a ZenML server does: {self._auth.hide(why)}"
+        return Rejected(message, hint=_NO_ZENML) if self._info is None else Unavailable(message, hint=_NO_ZENML)
+
+    def _json(self, answer: httpx.Response, purpose: Purpose) -> Any:  # noqa: ANN401
+        try:
+            return json.loads(answer.content)
+        except (ValueError, RecursionError):
+            failure = self._clean(unreadable(answer, purpose))
+        raise failure
+
+    def _clean(self, failure: ServerError) -> ServerError:
+        """The failure without any secret that the server may have repeated."""
+        failure.message = self._auth.hide(failure.message)
+        failure.args = (failure.message,)
+        return failure
+
+
+def _page(page: object) -> tuple[list[Row], int]:
+    """The rows of a page and the number of pages."""
+    items = page.get("items") if isinstance(page, dict) else None
+    if not isinstance(page, dict) or not isinstance(items, list):
+        raise Unavailable("a list of the server is not what a list looks like")
+    rows: list[Row] = [row for row in items if isinstance(row, dict) and isinstance(row.get("id"), str)]
+    total = page.get("total_pages")
+    return rows, total if isinstance(total, int) and items else 0
+
+
+def _token(answer: httpx.Response) -> tuple[Secret, float | None] | None:
+    try:
+        body = json.loads(answer.content)
+        token, life = body["access_token"], body.get("expires_in")
+        if not (isinstance(token, str) and token.isascii() and token.isprintable() and token):
+            return None
+        return Secret(token), None if life is None else float(life)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None

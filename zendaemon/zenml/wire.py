@@ -1,0 +1,161 @@
+"""HTTP to one server: the pool, its limits, TLS, and every failure turned into one of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import TYPE_CHECKING
+
+import httpx
+
+from zendaemon import __version__
+from zendaemon.core.errors import SettingsError
+from zendaemon.zenml.errors import Purpose, from_transport, http_date
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from pydantic import JsonValue
+
+API = "/api/v1"
+_KEEPALIVE_SECONDS = 3  # less than the 5 s after which a server's uvicorn closes an idle connection
+_CLOCK_GRAIN = timedelta(seconds=0.5)
+_BROKEN = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long to wait, in seconds, and how many calls may be under way at once.
+
+    `start` is the wait for the answer to a start: servers up to 0.75 have no limit of their own, and need 30 s to say
+    that their pool of connections is exhausted. `call` bounds a whole call once it has begun.
+    """
+
+    connect: float = 10.0
+    read: float = 30.0
+    start: float = 75.0
+    call: float = 120.0
+    concurrency: int = 8
+
+
+def normal_url(url: str) -> str:
+    """The server's base URL without trailing slash and `/api/v1`. Raises SettingsError, never repeating a password."""
+    try:
+        parsed = httpx.URL(url.strip())
+    except (httpx.InvalidURL, ValueError, TypeError):
+        parsed = None
+    spaced = any(letter.isspace() for letter in url.strip())
+    if parsed is None or spaced or parsed.scheme not in ("http", "https") or not parsed.host:
+        raise SettingsError("the server URL is none", hint="write it as https://zenml.example.com")
+    if parsed.userinfo:
+        raise SettingsError(
+            "the server URL has a user or password in it", hint="give credentials by their own settings"
+        )
+    if parsed.query or parsed.fragment:
+        raise SettingsError("the server URL has a query or fragment", hint="end it with the host or its path")
+    path = parsed.path.rstrip("/").removesuffix(API).rstrip("/")
+    return str(parsed.copy_with(path=path or "/")).rstrip("/")
+
+
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """What decides about the server's certificate: the usual authorities, or those in `ca_file` alone."""
+    if ca_file is None:
+        return httpx.create_ssl_context()
+    failure: SettingsError
+    try:
+        return ssl.create_default_context(cafile=str(ca_file))
+    except ssl.SSLError:
+        failure = SettingsError(f"the CA file {ca_file} holds no certificate", hint="it must be in PEM format")
+    except OSError as error:
+        failure = SettingsError(f"the CA file {ca_file} cannot be read: {error.strerror}")
+    raise failure
+
+
+class Wire:
+    """Sends requests to one server. `skew` is its clock minus ours, by the Date of its answers."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        now: Callable[[], datetime],
+        limits: Limits,
+        ca_file: Path | None,
+        trust_env: bool,
+        transport: httpx.AsyncBaseTransport | None,
+    ) -> None:
+        self.url = normal_url(url)
+        self.skew = timedelta()
+        self._now = now
+        self._limits = limits
+        self._slots = asyncio.Semaphore(limits.concurrency)
+        self._http = httpx.AsyncClient(
+            headers={"User-Agent": f"zendaemon/{__version__}", "Accept": "application/json"},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # a cookie of the login would want CSRF tokens
+            verify=tls_context(ca_file),
+            trust_env=trust_env,
+            transport=transport,
+            follow_redirects=False,
+            limits=httpx.Limits(
+                max_connections=limits.concurrency,
+                max_keepalive_connections=limits.concurrency,
+                keepalive_expiry=_KEEPALIVE_SECONDS,
+            ),
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        purpose: Purpose,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        json: JsonValue = None,
+        form: Mapping[str, str] | None = None,
+    ) -> httpx.Request:
+        """A request for a path below the server's URL."""
+        limits = self._limits
+        read = limits.start if purpose is Purpose.START else limits.read
+        timeout = httpx.Timeout(read, connect=limits.connect, pool=limits.call)
+        return self._http.build_request(
+            method, f"{self.url}{path}", params=params, json=json, data=form, timeout=timeout
+        )
+
+    async def send(self, request: httpx.Request, purpose: Purpose) -> httpx.Response:
+        """The answer, whatever its status.
+
+        A kept connection may have died meanwhile: what may be asked twice is asked again, once.
+        """
+        again = purpose is not Purpose.START
+        async with self._slots:
+            while True:
+                begin = self._now()
+                try:
+                    async with asyncio.timeout(self._limits.call):
+                        answer = await self._http.send(request)
+                except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
+                    if again and isinstance(error, _BROKEN):
+                        again = False
+                        continue
+                    failure = from_transport(error, purpose, self.url)
+                else:
+                    self._note_clock(answer, begin, self._now())
+                    return answer
+                break
+        raise failure
+
+    def _note_clock(self, answer: httpx.Response, begin: datetime, end: datetime) -> None:
+        """Correct `skew` where it is out by more than the Date's grain and the length of the call explain."""
+        date = http_date(answer.headers.get("date", ""))
+        if date is None or "age" in answer.headers:
+            return
+        seen = date + _CLOCK_GRAIN - begin - (end - begin) / 2
+        if abs(seen - self.skew) > _CLOCK_GRAIN + abs(end - begin) / 2:
+            self.skew = seen
