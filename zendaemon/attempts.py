@@ -22,12 +22,14 @@ from zendaemon.core.errors import (
     NameTaken,
     Rejected,
     ServerError,
+    Unauthorized,
     Unavailable,
     Uncertain,
     ZendaemonError,
 )
-from zendaemon.core.fire import Fire, FireState, Reason, lateness, run_config
+from zendaemon.core.fire import Fire, FireState, Reason, instant_text, lateness, run_config
 from zendaemon.core.pacing import Pace
+from zendaemon.core.schedule import Overlap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,9 +52,11 @@ _AFTER_ERROR = 30.0
 
 
 class Server(Protocol):
-    """What attempts need of a ZenML server; `skew` is its clock minus ours."""
+    """What attempts need of a ZenML server."""
 
-    skew: timedelta
+    @property
+    def skew(self) -> timedelta:
+        """The server's clock minus ours."""
 
     async def start(
         self, resolved: Resolved, config: Mapping[str, JsonValue], tags: Sequence[str], key: UUID
@@ -63,7 +67,10 @@ class Server(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class _Work:
-    """A fire in hand. `settle_at` is the monotonic second before which a lost request may still be at work."""
+    """A fire in hand. `settle_at` is the monotonic second before which a lost request may still be at work.
+
+    `end` is how the fire is closed once the server has been asked a last time and has no run of it.
+    """
 
     fire: Fire
     schedule: Schedule
@@ -72,10 +79,12 @@ class _Work:
     ask_first: bool = False
     settle_at: float = 0.0
     failure: ZendaemonError | None = None
+    end: retry.GiveUp | None = None
 
     @property
     def deadline(self) -> datetime:
-        begin = self.fire.claimed_at if self.fire.manual and self.fire.claimed_at else self.fire.fire_time
+        held = self.fire.manual or self.schedule.overlap is Overlap.BUFFER_ONE
+        begin = self.fire.claimed_at if held and self.fire.claimed_at else self.fire.fire_time
         return begin + self.schedule.delay + self.schedule.catchup_window
 
 
@@ -144,14 +153,14 @@ class Attempts:
         order = next(self._order)
         self._enqueue(_Work(fire=fire, schedule=schedule, order=order, ask_first=True, settle_at=settle_at))
 
-    async def drain(self, timeout: timedelta) -> int:
+    async def drain(self, limit: timedelta) -> int:
         """Begin no more attempts and wait for those under way; return how many fires stay claimed."""
         self._stopping = True
         for timer in (*self._sleeping, self._gate):
             if timer is not None:
                 timer.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout.total_seconds())
+            await asyncio.wait(self._tasks, timeout=limit.total_seconds())
         left = self.waiting + self.in_flight
         for task in self._tasks:
             task.cancel()
@@ -203,9 +212,9 @@ class Attempts:
         try:
             run = await self._start_or_find(work)
         except _NotSettled:
-            self._later(_LOOK_AGAIN, work)
+            self._later(min(_LOOK_AGAIN, max(0.05, work.settle_at - asyncio.get_running_loop().time())), work)
         except _Lapsed:
-            await self._give_up(work, retry.lapsed(work.failure, work.tried))
+            await self._give_up(work, work.end or retry.lapsed(work.failure, work.tried))
         except ZendaemonError as failure:
             await self._after(work, failure)
         else:
@@ -221,10 +230,11 @@ class Attempts:
             if run is not None:
                 self._check_ours(fire, run, resolved)
                 return run
-            if self._now() >= work.deadline:
-                raise _Lapsed
-            if not resolved.unique_names and asyncio.get_running_loop().time() < work.settle_at:
+            lapsed = work.end is not None or self._now() >= work.deadline
+            if (lapsed or not resolved.unique_names) and asyncio.get_running_loop().time() < work.settle_at:
                 raise _NotSettled
+            if lapsed:
+                raise _Lapsed
             work.ask_first = False
         try:
             config = run_config(work.schedule, fire.fire_time, name)
@@ -277,6 +287,11 @@ class Attempts:
         left = work.deadline - self._now()
         decision = retry.decide(failure, work.tried, work.schedule.retry, left=left, fraction=self._random.random())
         match decision:
+            case retry.GiveUp() if _may_have_run(work, failure):
+                work.end, work.ask_first = decision, True
+                wait = retry.RetryAfter(retry.backoff(work.schedule.retry, work.tried.failures, 1.0), ask_first=True)
+                self._say_retry(work, failure, wait)
+                self._wait(work, failure, wait.seconds)
             case retry.GiveUp():
                 await self._give_up(work, decision)
             case retry.ResolveAgain():
@@ -363,10 +378,17 @@ class _Foreign(NameTaken):
     """A run with the fire's name is somebody else's."""
 
 
+def _may_have_run(work: _Work, failure: ZendaemonError) -> bool:
+    """Whether only the server can tell if a start that got no answer made a run, and it has not told yet."""
+    if isinstance(failure, Uncertain):
+        return True
+    return (work.ask_first or work.tried.sent) and isinstance(failure, Unavailable | Unauthorized)
+
+
 def _bound(fire: Fire) -> dict[str, object]:
     values = {
         "schedule": fire.schedule,
-        "fire_time": fire.fire_time.isoformat().replace("+00:00", "Z"),
+        "fire_time": instant_text(fire.fire_time),
         "fire_key": str(fire.key),
         "run_name": fire.run_name,
         "run_id": fire.run_id,
@@ -378,7 +400,7 @@ def _bound(fire: Fire) -> dict[str, object]:
 
 def say_closed(fire: Fire) -> None:
     """The one closing event of a fire, or of a range of them."""
-    more = {"reason": fire.reason, "message": fire.message, "through": fire.through and fire.through.isoformat()}
+    more = {"reason": fire.reason, "message": fire.message, "through": fire.through and instant_text(fire.through)}
     bound = _bound(fire) | {key: value for key, value in more.items() if value}
     match fire.state:
         case FireState.STARTED:

@@ -95,7 +95,7 @@ class Control:
             return {"ok": False, "error": f"the daemon failed: {type(error).__name__}; its log tells more"}
 
 
-def ask(folder: Path, command: str, timeout: float = 60.0, **arguments: object) -> dict[str, Any]:
+def ask(folder: Path, command: str, timeout: float | None = 60.0, **arguments: object) -> dict[str, Any]:
     """Send a command to the daemon of a state folder. Raises NotRunning when there is none."""
     try:
         with _address(folder) as address, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as to:

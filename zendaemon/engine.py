@@ -22,7 +22,8 @@ from zendaemon.core.planning import Standing, plan, rule_text
 from zendaemon.core.schedule import Overlap, Schedule, ScheduleSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
+    from uuid import UUID
 
     from zendaemon.attempts import Attempts
     from zendaemon.journal import Journal
@@ -42,7 +43,7 @@ _JOURNAL_RETRY = 1.0
 class Engine:
     """Holds the schedule set and decides its fires. Wired in cli; `run` is the task that must stay alive."""
 
-    def __init__(  # noqa: PLR0913 - the parts of the way of a fire
+    def __init__(
         self,
         *,
         journal: Journal,
@@ -65,6 +66,7 @@ class Engine:
         self._counts: Counter[str] = Counter()
         self._open: Counter[str] = Counter()
         self._running: defaultdict[str, set[str]] = defaultdict(set)
+        self._waiting: dict[UUID, asyncio.Future[Fire]] = {}
         self._awake_since = now()
         self._last_look = self._awake_since
         self.timers: Timers | None = None
@@ -95,12 +97,14 @@ class Engine:
         async with self._deciding:
             found = changes(self.schedules, new)
             now = self._now()
-            await self._decide((*found.changed, *found.removed), now)
+            gone = {name for name in found.changed if not new.schedules[name].enabled}
+            closing = gone.union(found.removed, found.restarted)
+            await self._decide((*found.changed, *found.removed), now, closing)
             enabled = new.enabled()
             rules = {schedule.name: rule_text(schedule.trigger) for schedule in enabled}
-            self._watermarks = await self._journal.sync(rules, found.restarted, now)
-            self._counts = Counter(await self._journal.run_counts([s.name for s in enabled if s.max_runs]))
-            self.schedules = new
+            watermarks = await self._journal.sync(rules, found.restarted, now)
+            counts = await self._journal.run_counts([s.name for s in enabled if s.max_runs])
+            self._watermarks, self._counts, self.schedules = watermarks, Counter(counts), new
         self._warn_of_clock(now)
         self._targets.watch(enabled)
         if self.timers is not None:
@@ -108,8 +112,11 @@ class Engine:
         self.wake(schedule.name for schedule in enabled)
         return found
 
-    async def fire_now(self, name: str) -> Fire:
-        """Claim and start a manual fire. Raises ZendaemonError when there is no such schedule."""
+    async def fire_now(self, name: str) -> tuple[Fire, asyncio.Future[Fire]]:
+        """Claim and start a manual fire; the future gets it when it is closed.
+
+        Raises ZendaemonError when there is no such schedule, or its run name cannot be made.
+        """
         schedule = self.schedules.schedules.get(name)
         if schedule is None:
             raise ZendaemonError(f"there is no schedule {name!r}", hint="`zendaemon status` lists them")
@@ -131,9 +138,16 @@ class Engine:
             if await self._journal.claim([fire], {}):
                 break
             fire_time += timedelta(seconds=1)
+        closed: asyncio.Future[Fire] = asyncio.get_running_loop().create_future()
+        self._waiting[fire.key] = closed
         self._open[name] += 1
         self._attempts.submit(fire, schedule)
-        return fire
+        return fire, closed
+
+    async def stop(self) -> None:
+        """Decide nothing any more; what is being decided is finished first."""
+        async with self._deciding:
+            self._watermarks = {}
 
     async def run(self) -> None:
         """Decide for ever. A journal that cannot be written stops the deciding, never the task."""
@@ -171,8 +185,11 @@ class Engine:
             await asyncio.sleep(_JOURNAL_RETRY)
             self.wake(names)
 
-    async def _decide(self, names: Iterable[str], now: datetime) -> None:
-        """Plan these schedules, claim in one transaction, and hand over what is to be started."""
+    async def _decide(self, names: Iterable[str], now: datetime, closing: Collection[str] = ()) -> None:
+        """Plan these schedules, claim in one transaction, and hand over what is to be started.
+
+        The triggers of those in `closing` go at `now`.
+        """
         planned: list[Fire] = []
         watermarks: dict[str, datetime] = {}
         for name in names:
@@ -180,7 +197,7 @@ class Engine:
             if schedule is None or name not in self._watermarks:
                 continue
             try:
-                decided = plan(schedule, self._standing(schedule), now)
+                decided = plan(schedule, self._standing(schedule), now, closing=name in closing)
             except Exception:
                 log.exception("engine.error", schedule=name)
                 continue
@@ -212,6 +229,9 @@ class Engine:
         self._attempts.submit(fire, self.schedules.schedules[fire.schedule])
 
     def _closed(self, fire: Fire) -> None:
+        waiting = self._waiting.pop(fire.key, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(fire)
         self._open[fire.schedule] -= 1
         if fire.state is FireState.STARTED:
             self._running[fire.schedule].add(fire.run_id or "")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
@@ -67,10 +68,8 @@ class Runs:
             self._added.clear()
             wait = self._heap[0][0] - loop.time() if self._heap else None
             if wait is None or wait > 0:
-                try:
+                with suppress(TimeoutError):
                     await asyncio.wait_for(self._added.wait(), wait)
-                except TimeoutError:
-                    pass
                 continue
             _, _, fire = heapq.heappop(self._heap)
             try:
@@ -78,6 +77,9 @@ class Runs:
             except (ServerError, JournalError) as error:
                 log.debug("run.postponed", schedule=fire.schedule, run_id=fire.run_id, error=str(error))
                 self.follow(fire, after=self._interval(fire))
+            except Exception:
+                log.exception("engine.error", schedule=fire.schedule, run_id=fire.run_id)
+                self.follow(fire, after=_LONGEST)
             await asyncio.sleep(1 / _PER_SECOND)
 
     def _interval(self, fire: Fire) -> float:

@@ -38,6 +38,9 @@ class Resolver(Protocol):
 
     async def resolve(self, target: Target, config: Mapping[str, JsonValue]) -> Resolved: ...
 
+    def round(self) -> Resolver:
+        """A resolver that asks the server each question once, for many schedules in a row."""
+
 
 class Targets:
     """The cache. `unresolved` holds what is wrong with a schedule's target, by the schedule's name."""
@@ -84,11 +87,11 @@ class Targets:
             return await self.resolve(schedule)
         return self._known.get(schedule.target) or await self.resolve(schedule)
 
-    async def resolve(self, schedule: Schedule) -> Resolved:
+    async def resolve(self, schedule: Schedule, resolver: Resolver | None = None) -> Resolved:
         """Ask the server, remember the answer, and say so when it changed."""
         target = schedule.target
         try:
-            resolved = await self._resolver.resolve(target, schedule.config)
+            resolved = await (resolver or self._resolver).resolve(target, schedule.config)
         except Unresolved as error:
             self._checked[schedule.name] = schedule
             if self.unresolved.get(schedule.name) != str(error):
@@ -120,7 +123,11 @@ class Targets:
         everything = True
         while True:
             self._look.clear()
-            whole = await self._round(everything=everything)
+            try:
+                whole = await self._round(everything=everything)
+            except Exception:
+                log.exception("engine.error")
+                whole = False
             wait = interval.total_seconds() if whole else delay
             delay = _SOON if whole else min(delay * 2, _SOON_CEILING)
             try:
@@ -131,11 +138,12 @@ class Targets:
 
     async def _round(self, *, everything: bool) -> bool:
         """Resolve what is due; whether the server answered for all of it."""
+        resolver = self._resolver.round()
         for schedule in self._schedules:
             if not everything and self._checked.get(schedule.name) == schedule and self.get(schedule) is not None:
                 continue
             try:
-                await self.resolve(schedule)
+                await self.resolve(schedule, resolver)
             except Unresolved:
                 continue
             except ServerError as error:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from heapq import heappop, heappush
+from itertools import count
 from typing import TYPE_CHECKING
 
 from zendaemon.core.fire import Fire, FireState, Reason, run_name
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from zendaemon.core.schedule import Schedule
 
 _TICK = timedelta(microseconds=1)
+_CHUNK = timedelta(hours=6)
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -50,14 +53,17 @@ class Plan:
     held: bool = False
 
 
-def plan(schedule: Schedule, standing: Standing, now: datetime) -> Plan:
-    """Decide every fire time of `schedule` that is due at `now` (aware) and not decided yet."""
-    due = now - schedule.delay
+def plan(schedule: Schedule, standing: Standing, now: datetime, *, closing: bool = False) -> Plan:
+    """Decide every fire time of `schedule` that is due at `now` (aware) and not decided yet.
+
+    `closing` when the trigger goes at `now`: nothing may wait for its jitter or an active run any longer.
+    """
+    due = now if closing else now - schedule.delay
     watermark = standing.watermark
     first = schedule.trigger.next_after(watermark)
     if first is None or first > due:
         return Plan((), watermark)
-    if schedule.overlap is Overlap.BUFFER_ONE and standing.active:
+    if schedule.overlap is Overlap.BUFFER_ONE and standing.active and not closing:
         return Plan((), watermark, held=True)
     slept_until = min(due, standing.awake_since - schedule.delay - _TICK)
     fires = [*_misfires(schedule, watermark, slept_until, due), *_on_time(schedule, max(watermark, slept_until), due)]
@@ -77,33 +83,27 @@ def _misfires(schedule: Schedule, after: datetime, until: datetime, due: datetim
     if until <= after:
         return
     opens = due - schedule.catchup_window
+    last = schedule.last_until(until, after=after)
+    if last is None:
+        yield from _together(schedule, after, until, Reason.EXCLUDED)
+        return
     match schedule.catchup:
         case Catchup.NONE:
-            yield from _missed(schedule, after, until, Reason.CATCHUP_NONE)
+            yield from _together(schedule, after, until, Reason.CATCHUP_NONE)
         case Catchup.LATEST:
-            last = _last_not_excluded(schedule, after, until)
-            if last is None or last < opens:
-                yield from _missed(schedule, after, until, Reason.CATCHUP_WINDOW)
+            if last < opens:
+                yield from _together(schedule, after, until, Reason.CATCHUP_WINDOW)
                 return
-            yield from _missed(schedule, after, min(opens, last) - _TICK, Reason.CATCHUP_WINDOW)
-            yield from _missed(schedule, max(after, opens - _TICK), last - _TICK, Reason.CATCHUP_LATEST)
+            yield from _together(schedule, after, min(opens, last) - _TICK, Reason.CATCHUP_WINDOW)
+            yield from _together(schedule, max(after, opens - _TICK), last - _TICK, Reason.CATCHUP_LATEST)
             yield _start(schedule, last)
-            yield from (fire for fire in _on_time(schedule, last, until) if fire.state is FireState.SKIPPED)
+            yield from _together(schedule, last, until, Reason.EXCLUDED)
         case Catchup.ALL:
-            yield from _missed(schedule, after, opens - _TICK, Reason.CATCHUP_WINDOW)
+            yield from _together(schedule, after, opens - _TICK, Reason.CATCHUP_WINDOW)
             yield from _on_time(schedule, max(after, opens - _TICK), until)
 
 
-def _last_not_excluded(schedule: Schedule, after: datetime, until: datetime) -> datetime | None:
-    for _ in range(1000):
-        last = schedule.trigger.last_until(until, after=after)
-        if last is None or not schedule.excludes(last):
-            return last
-        until = last - _TICK
-    return None
-
-
-def _missed(schedule: Schedule, after: datetime, until: datetime, reason: Reason) -> Iterator[Fire]:
+def _together(schedule: Schedule, after: datetime, until: datetime, reason: Reason) -> Iterator[Fire]:
     """At most one row for all fire times in (`after`, `until`]."""
     last = schedule.trigger.last_until(until, after=after) if until > after else None
     if last is None:
@@ -111,7 +111,8 @@ def _missed(schedule: Schedule, after: datetime, until: datetime, reason: Reason
     first = schedule.trigger.next_after(after)
     if first is None:
         return
-    fire = Fire(schedule=schedule.name, fire_time=first, state=FireState.MISSED, reason=reason)
+    state = FireState.SKIPPED if reason is Reason.EXCLUDED else FireState.MISSED
+    fire = Fire(schedule=schedule.name, fire_time=first, state=state, reason=reason)
     if last > first:
         fire = replace(fire, through=last, rule=rule_text(schedule.trigger))
     yield fire
@@ -181,19 +182,43 @@ def trigger_of(rule: str) -> Trigger:
 
 
 def unfold(fire: Fire) -> Iterator[Fire]:
-    """Every fire that a row stands for, the latest first; a month of a rule at a time, so that a limit is cheap."""
+    """Every fire that a row stands for, the latest first; some hours of it at a time, so that a limit is cheap."""
     if fire.through is None or fire.rule is None:
         yield fire
         return
     trigger = trigger_of(fire.rule)
     single = replace(fire, through=None, rule=None)
-    until = fire.through
-    while until >= fire.fire_time:
+    before = fire.fire_time - _TICK
+    until = trigger.last_until(fire.through, after=before)
+    while until is not None:
+        after = max(before, until - _CHUNK)
         chunk: list[datetime] = []
-        after = max(fire.fire_time - _TICK, until - timedelta(hours=6))
         instant = trigger.next_after(after)
         while instant is not None and instant <= until:
             chunk.append(instant)
             instant = trigger.next_after(instant)
         yield from (replace(single, fire_time=instant) for instant in reversed(chunk))
-        until = after if after >= fire.fire_time else fire.fire_time - timedelta(seconds=1)
+        until = trigger.last_until(after, after=before)
+
+
+def unfolded(rows: Iterable[Fire]) -> Iterator[Fire]:
+    """Every fire of many rows, the latest first. The rows come sorted so by the last fire time that each stands for."""
+    open_ranges: list[tuple[float, int, Fire, Iterator[Fire]]] = []
+    order = count()
+
+    def push(fires: Iterator[Fire]) -> None:
+        fire = next(fires, None)
+        if fire is not None:
+            heappush(open_ranges, (-fire.fire_time.timestamp(), next(order), fire, fires))
+
+    for row in rows:
+        latest = -(row.through or row.fire_time).timestamp()
+        while open_ranges and open_ranges[0][0] <= latest:
+            _, _, fire, rest = heappop(open_ranges)
+            yield fire
+            push(rest)
+        push(unfold(row))
+    while open_ranges:
+        _, _, fire, rest = heappop(open_ranges)
+        yield fire
+        push(rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,8 +49,8 @@ class Tried:
     """What has been tried for a fire.
 
     `failures` counts the failed attempts, those for want of a start slot excepted. `sent` tells whether any of them
-    may have reached the server, `resolved_again` whether a stale id has been renewed once already. `conflicts` counts the
-    409s: one whose run a look-up does not find may be the ghost of a start that found no slot, which vanishes.
+    may have reached the server, `resolved_again` whether a stale id has been renewed once already. `conflicts`
+    counts the 409s: one whose run a look-up does not find may be the ghost of a start that found no slot, which vanishes.
     """
 
     failures: int = 0
@@ -99,6 +100,8 @@ def lapsed(failure: ZendaemonError | None, tried: Tried) -> GiveUp:
 
 def backoff(policy: Retry, failures: int, fraction: float) -> float:
     """Seconds before the attempt after `failures` failed ones: exponential, with full jitter, never under 50 ms."""
-    exponent = min(failures - 1, 64)
-    ceiling = min(policy.max_delay.total_seconds(), policy.initial_delay.total_seconds() * policy.multiplier**exponent)
-    return max(0.05, ceiling * fraction)
+    try:
+        grown = policy.initial_delay.total_seconds() * float(policy.multiplier) ** max(0, failures - 1)
+    except OverflowError:
+        grown = math.inf
+    return max(0.05, min(policy.max_delay.total_seconds(), grown) * fraction)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003 - the journal's reader needs the types of Resolved
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from datetime import datetime  # noqa: TC003
+from typing import Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
-    from pydantic import JsonValue
+from pydantic import JsonValue  # noqa: TC002
 
 TERMINAL = frozenset({"completed", "cached", "failed", "stopped", "retried", "cancelled", "skipped"})
 """Run statuses that end a run, over all generations; unknown ones are not terminal (zenml-api.md, section 5)."""

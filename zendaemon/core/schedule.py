@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -35,6 +35,9 @@ TARGET_KEYS = ("pipeline", "build", "template", "snapshot")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _YEARS = range(1970, 3000)  # far from the ends of the calendar, where arithmetic with instants overflows
 _LONGEST = timedelta(days=3660)
+_TICK = timedelta(microseconds=1)
+_MINUTE = timedelta(minutes=1)
+_EXCLUSIONS = 10_000
 
 
 class KeyedError(ValueError):
@@ -136,6 +139,12 @@ def _expression(value: str) -> str:
     return value
 
 
+def _supported(value: Overlap) -> Overlap:
+    if value is Overlap.CANCEL_RUNNING:
+        raise ValueError("cancel_running is not supported by this version; use skip or buffer_one")
+    return value
+
+
 def _exclusion(value: str) -> str:
     if not _DATE.fullmatch(value):
         Cron(value)
@@ -222,7 +231,7 @@ class Schedule(Shape):
     exclude: Annotated[tuple[Exclusion, ...], BeforeValidator(_many)] = ()
     jitter: NotNegative = timedelta()
     enabled: StrictBool = True
-    overlap: Overlap = Overlap.ALLOW
+    overlap: Annotated[Overlap, AfterValidator(_supported)] = Overlap.ALLOW
     catchup: Catchup = Catchup.LATEST
     catchup_window: Positive = timedelta(hours=1)
     retry: Retry = Retry()
@@ -297,27 +306,69 @@ class Schedule(Shape):
             return Target("snapshot", self.snapshot, self.pipeline, None, self.project)
         return Target("build", None, self.pipeline, self.version, self.project)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed in the file and has no effect in this version."""
+        if self.pause_after_failures is None:
+            return ()
+        return ("pause_after_failures has no effect in this version: failed runs do not pause the schedule yet",)
+
     def excludes(self, fire_time: datetime) -> bool:
         """Whether `exclude` names this fire time: by its date in the schedule's zone, or by a cron expression."""
+        return self.excluded_span(fire_time) is not None
+
+    def excluded_span(self, fire_time: datetime) -> tuple[datetime, datetime] | None:
+        """From when until before when `exclude` covers the time around `fire_time`: its day, its minute, or None."""
         if not self.exclude:
-            return False
-        day = fire_time.astimezone(ZoneInfo(self.timezone)).date().isoformat()
-        return any(
-            rule == day if _DATE.fullmatch(rule) else matches(rule, self.timezone, self.name, fire_time)
-            for rule in self.exclude
+            return None
+        zone = ZoneInfo(self.timezone)
+        local = fire_time.astimezone(zone)
+        day = local.date().isoformat()
+        rules = [rule for rule in self.exclude if _covers(rule, day, self.timezone, self.name, fire_time)]
+        if not rules:
+            return None
+        minute = fire_time.astimezone(UTC).replace(second=0, microsecond=0)
+        if not any(_DATE.fullmatch(rule) or rule.split()[:2] == ["*", "*"] for rule in rules):
+            return minute, minute + _MINUTE
+        first, last = (_midnights(local.date() + timedelta(days=days), zone) for days in (0, 1))
+        return (
+            max((instant for instant in first if instant <= fire_time), default=minute),
+            min((instant for instant in last if instant > fire_time), default=minute + _MINUTE),
         )
 
     def next_after(self, instant: datetime) -> datetime | None:
         """The next fire time that is not excluded, in UTC; None when the trigger has no more.
 
-        Gives up after 10,000 excluded ones in a row, so that a rule that excludes everything costs a bounded time.
+        Gives up after 10,000 excluded days or minutes in a row, so that a rule that excludes everything costs a bounded
+        time.
         """
-        for _ in range(10_000):
+        for _ in range(_EXCLUSIONS):
             found = self.trigger.next_after(instant)
-            if found is None or not self.excludes(found):
+            span = self.excluded_span(found) if found is not None else None
+            if span is None:
                 return found
-            instant = found
+            instant = span[1] - _TICK
         return None
+
+    def last_until(self, instant: datetime, *, after: datetime) -> datetime | None:
+        """The last fire time in (`after`, `instant`] that is not excluded; gives up as `next_after` does."""
+        for _ in range(_EXCLUSIONS):
+            found = self.trigger.last_until(instant, after=after) if instant > after else None
+            span = self.excluded_span(found) if found is not None else None
+            if span is None:
+                return found
+            instant = span[0] - _TICK
+        return None
+
+
+def _covers(rule: str, day: str, timezone: str, name: str, fire_time: datetime) -> bool:
+    return rule == day if _DATE.fullmatch(rule) else matches(rule, timezone, name, fire_time)
+
+
+def _midnights(day: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """When a day begins: two instants where the clock is set back over midnight."""
+    first, second = (datetime.combine(day, time(), zone).replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+    return first, second
 
 
 @dataclass(frozen=True, slots=True)

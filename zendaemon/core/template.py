@@ -2,21 +2,56 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2 import StrictUndefined, Template
+from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from jinja2.runtime import Context
     from pydantic import JsonValue
 
 _MARKS = ("{{", "{%", "{#")
 _STAMP = "%Y%m%dT%H%M%SZ"
+_MAX_LENGTH = 1 << 16
+_MAX_BITS = 1024
+_WIDE = re.compile(r"\d{4}|\*")
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, and no operator whose result is too large: it would take all time or memory of the daemon."""
+
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401 - of a template
+        if _too_large(operator, left, right):
+            raise SecurityError(f"the result of {operator} would be too large")
+        return super().call_binop(context, operator, left, right)
+
+
+def _too_large(operator: str, left: object, right: object) -> bool:
+    match operator, left, right:
+        case "**", int(), int():
+            return right > 0 and left.bit_length() * right > _MAX_BITS
+        case "*", int(), int():
+            return left.bit_length() + right.bit_length() > _MAX_BITS
+        case ("*", str() | list() | tuple() as many, int() as count) | (
+            "*",
+            int() as count,
+            str() | list() | tuple() as many,
+        ):
+            return len(many) * count > _MAX_LENGTH
+        case "%", str(), _:
+            return _WIDE.search(left) is not None
+        case _:
+            return False
 
 
 def _date(instant: datetime, pattern: str = "%Y-%m-%d") -> str:
@@ -35,7 +70,8 @@ def _shift(instant: datetime, **units: float) -> datetime:
     return instant + timedelta(**units)
 
 
-_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)  # noqa: S701 - JSON, not HTML
+# What is rendered is JSON, not HTML, so nothing is escaped.
+_ENVIRONMENT = _Environment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
 _ENVIRONMENT.filters = {
     **_ENVIRONMENT.filters,
     "date": _date,
@@ -54,9 +90,20 @@ def _render_text(text: str, variables: dict[str, object]) -> str:
     if not any(mark in text for mark in _MARKS):
         return text
     try:
-        return _compiled(text).render(variables)
-    except (TemplateError, ValueError, TypeError, ArithmeticError, LookupError) as error:
-        raise ValueError(f"cannot render {text!r}: {error}") from None
+        return _bounded(_compiled(text).generate(variables))
+    except Exception as error:  # noqa: BLE001 - whatever a template trips over is a fault of the template
+        reason = str(error) or type(error).__name__
+    raise ValueError(f"cannot render {text!r}: {reason}")
+
+
+def _bounded(pieces: Iterator[str]) -> str:
+    found, length = [], 0
+    for piece in pieces:
+        found.append(piece)
+        length += len(piece)
+        if length > _MAX_LENGTH:
+            raise ValueError(f"the result has more than {_MAX_LENGTH:,} characters")
+    return "".join(found)
 
 
 def render(value: JsonValue, *, schedule: str, fire_time: datetime, timezone: str) -> JsonValue:
@@ -65,7 +112,7 @@ def render(value: JsonValue, *, schedule: str, fire_time: datetime, timezone: st
     Variables: `fire_time` (in the schedule's zone) and `schedule`. Filters beyond Jinja's: `date(pattern)` (strftime),
     `utc`, `zone(name)`, `shift(days=-1)`. A string without Jinja's marks stays as it is.
 
-    Raises ValueError for a template that is malformed or uses an unknown variable.
+    Raises ValueError for a template that is malformed, uses an unknown variable, fails, or grows too large.
     """
     variables: dict[str, object] = {"fire_time": fire_time.astimezone(ZoneInfo(timezone)), "schedule": schedule}
 

@@ -87,5 +87,6 @@ class Trigger:
 
 
 def matches(expression: str, timezone: str, name: str, instant: datetime) -> bool:
-    """Whether a cron expression names `instant` (whole seconds)."""
-    return _cron(expression, timezone, name).next_after(instant - _SECOND) == instant
+    """Whether a cron expression names the minute of `instant`."""
+    minute = instant.astimezone(UTC).replace(second=0, microsecond=0)
+    return _cron(expression, timezone, name).next_after(minute - _SECOND) == minute

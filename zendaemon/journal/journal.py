@@ -131,7 +131,7 @@ class Journal:
 
             try:
                 await self._call(write)
-            except JournalError as error:
+            except Exception as error:  # noqa: BLE001 - it is raised where the write was asked for
                 for _, done in batch:
                     if not done.done():
                         done.set_exception(error)

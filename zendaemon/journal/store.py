@@ -28,7 +28,10 @@ def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.I
 
 
 def _row(fire: Fire, *, followed: bool = False) -> dict[str, Any]:
-    return {field.name: getattr(fire, field.name) for field in fields(Fire)} | {"followed": followed}
+    row = {field.name: getattr(fire, field.name) for field in fields(Fire)} | {"followed": followed}
+    if fire.message is not None:  # a server's text may have halves of surrogate pairs, which no database takes
+        row["message"] = fire.message.encode(errors="replace").decode()
+    return row
 
 
 def _fire(row: Any) -> Fire:  # noqa: ANN401 - a row of any width

@@ -1,0 +1,67 @@
+"""`zendaemon run`: the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Annotated
+
+import structlog
+import typer
+
+from zendaemon import __version__, log
+from zendaemon.cli import wiring
+from zendaemon.cli.output import SchedulesOption, StateOption
+from zendaemon.control import Control
+from zendaemon.core.errors import Invalid
+from zendaemon.daemon import say_problems
+from zendaemon.journal import Journal
+from zendaemon.settings import Settings, load_settings, unknown_variables
+
+
+def command(
+    schedules: SchedulesOption = None,
+    state: StateOption = None,
+    server_url: Annotated[
+        str | None, typer.Option("--server-url", help="The ZenML server [ZENDAEMON_SERVER_URL].")
+    ] = None,
+    log_format: Annotated[str | None, typer.Option("--log-format", help="json or console [by the terminal].")] = None,
+    log_level: Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")] = None,
+) -> None:
+    """Run the daemon until SIGTERM or SIGINT; SIGHUP reloads the schedule files."""
+    settings = load_settings(
+        schedules=schedules, state=state, server_url=server_url, log_format=log_format, log_level=log_level
+    )
+    log.configure(settings.log_format, settings.log_level)
+    say = structlog.get_logger()
+    for variable in unknown_variables(os.environ):
+        say.warning("settings.unknown", variable=variable)
+    try:
+        asyncio.run(_serve(settings))
+    except Invalid as error:
+        say_problems(error)
+        say.error("reload.refused", error=error.message, problems=len(error.problems))
+        raise typer.Exit(1) from None
+
+
+async def _serve(settings: Settings) -> None:
+    say = structlog.get_logger()
+    say.info(
+        "daemon.starting",
+        version=__version__,
+        pid=os.getpid(),
+        schedules=str(settings.schedules),
+        state=str(settings.state),
+    )
+    async with wiring.zenml(settings) as client:
+        journal = Journal.open(settings.journal_url())
+        try:
+            settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+            daemon = wiring.daemon(settings, client, journal)
+            control = Control(settings.state, daemon.handlers())
+            try:
+                await daemon.run(control.start)
+            finally:
+                await control.stop()
+        finally:
+            await journal.close()

@@ -1,0 +1,87 @@
+"""The parts of the daemon, put together from the settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zendaemon import clock
+from zendaemon.attempts import Attempts
+from zendaemon.core.errors import SettingsError
+from zendaemon.daemon import Daemon
+from zendaemon.engine import Engine
+from zendaemon.loader import Loaded, load
+from zendaemon.runs import Runs
+from zendaemon.systemd import Notifier
+from zendaemon.targets import Targets
+from zendaemon.timers import Timers
+from zendaemon.zenml import ApiKey, Limits, Resolver, Secret, Token, UserPassword, ZenML
+
+if TYPE_CHECKING:
+    from zendaemon.journal import Journal
+    from zendaemon.settings import Settings
+    from zendaemon.zenml import Credentials
+
+_QUESTIONS = 4
+"""Calls beside the starts, so that long starts never hold up a look-up."""
+
+
+def credentials(settings: Settings) -> Credentials:
+    """The first that is given of API key, token, user and password. Raises SettingsError when none is."""
+    api_key, token, password = (settings.secret(name) for name in ("api_key", "token", "password"))
+    if api_key is not None:
+        return ApiKey(Secret(api_key))
+    if token is not None:
+        return Token(Secret(token))
+    if settings.username is not None:
+        return UserPassword(settings.username, Secret(password or (lambda: "")))
+    raise SettingsError(
+        "no credentials for the ZenML server are given",
+        hint="set ZENDAEMON_API_KEY_FILE to a file with a service account's API key (docs/settings.md has the others)",
+    )
+
+
+def zenml(settings: Settings) -> ZenML:
+    """A client of the server of the settings."""
+    return ZenML(
+        settings.server(),
+        credentials(settings),
+        now=clock.now,
+        monotonic=clock.monotonic,
+        limits=Limits(concurrency=settings.max_concurrency + _QUESTIONS),
+        ca_file=settings.ca_file,
+    )
+
+
+def daemon(settings: Settings, client: ZenML, journal: Journal) -> Daemon:
+    """The daemon, ready to run."""
+    targets = Targets(Resolver(client, clock.now), journal, now=clock.now)
+    attempts = Attempts(
+        client,
+        targets,
+        journal,
+        now=clock.now,
+        max_concurrency=settings.max_concurrency,
+        settle_after=settings.settle_after,
+    )
+    runs = Runs(client, journal, now=clock.now, stuck_after=settings.stuck_after)
+    engine = Engine(
+        journal=journal, targets=targets, attempts=attempts, runs=runs, now=clock.now, monotonic=clock.monotonic
+    )
+    timers = engine.timers = Timers(engine.wake)
+
+    def load_files(previous: Loaded | None) -> Loaded:
+        return load(settings.schedules, now=clock.now(), previous=previous)
+
+    return Daemon(
+        engine=engine,
+        targets=targets,
+        attempts=attempts,
+        runs=runs,
+        journal=journal,
+        timers=timers,
+        notifier=Notifier.from_environment(),
+        load=load_files,
+        server_url=client.url,
+        drain_timeout=settings.drain_timeout,
+        resolve_interval=settings.resolve_interval,
+    )
