@@ -145,6 +145,9 @@ def _surroundings(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def load_settings(**flags: object) -> Settings:
     """The settings, with flags that are not None. Raises SettingsError with every problem of them."""
+    file = os.environ.get("ZENDAEMON_CONFIG")
+    if file and not Path(file).is_file():
+        raise SettingsError(f"there is no settings file {file}", hint="mend ZENDAEMON_CONFIG or unset it")
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:

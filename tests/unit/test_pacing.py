@@ -1,0 +1,62 @@
+"""How many starts are in flight, and for how long a server is left alone."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zendaemon.core.pacing import BUSY_CEILING, DOWN_CEILING, Pace
+
+
+def after(events: str, maximum: int = 4) -> Pace:
+    """The pace after `a`nswered, `b`usy and `d`own, in order."""
+    pace = Pace.full(maximum)
+    for event in events:
+        pace = {"a": pace.answered, "b": pace.busy, "d": pace.down}[event]()
+    return pace
+
+
+@pytest.mark.parametrize(
+    ("events", "limit"),
+    [
+        pytest.param("", 4, id="begins at full pace"),
+        pytest.param("a" * 50, 4, id="never above the maximum"),
+        pytest.param("b", 2, id="half after a refusal"),
+        pytest.param("bb", 1, id="half again"),
+        pytest.param("bbbbb", 1, id="never below one"),
+        pytest.param("d", 1, id="one probe when it is down"),
+        pytest.param("b" + "a" * 7, 2, id="stays until it has answered some in a row"),
+        pytest.param("b" + "a" * 8, 3, id="up by one then"),
+        pytest.param("b" + "a" * 16, 4, id="and by one again"),
+        pytest.param("b" + "aaaaaaab" + "a" * 7, 1, id="a refusal begins the row anew"),
+        pytest.param("d" + "a" * 24, 4, id="from a standstill to full pace"),
+    ],
+)
+def test_limit(events: str, limit: int) -> None:
+    assert after(events).limit == limit
+
+
+@pytest.mark.parametrize(
+    ("events", "least", "most"),
+    [
+        pytest.param("", 0, 0, id="no pause at full pace"),
+        pytest.param("b", 0.25, 0.5, id="short after the first refusal"),
+        pytest.param("bbb", 1, 2, id="doubled with each"),
+        pytest.param("b" * 100, BUSY_CEILING / 2, BUSY_CEILING, id="bounded"),
+        pytest.param("d", 0.25, 0.5, id="short after the first lost connection"),
+        pytest.param("d" * 100, DOWN_CEILING / 2, DOWN_CEILING, id="bounded as well"),
+        pytest.param("ddddba", 0, 0, id="none once it has answered"),
+        pytest.param("ddddb", 0.25, 0.5, id="a refusal tells that it is up again"),
+    ],
+)
+def test_pause(events: str, least: float, most: float) -> None:
+    assert (after(events).pause(0), after(events).pause(1)) == (least, most)
+
+
+@given(st.text("abd", max_size=60), st.integers(1, 32), st.floats(0, 1))
+def test_bounds(events: str, maximum: int, fraction: float) -> None:
+    pace = after(events, maximum)
+    assert 1 <= pace.limit <= maximum
+    assert 0 <= pace.pause(fraction) <= max(BUSY_CEILING, DOWN_CEILING)
+    assert after(events + "a" * 8 * maximum, maximum).limit == maximum
