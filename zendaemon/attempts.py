@@ -25,11 +25,13 @@ from zendaemon.core.errors import (
     Unauthorized,
     Unavailable,
     Uncertain,
+    Unresolved,
     ZendaemonError,
 )
-from zendaemon.core.fire import Fire, FireState, Reason, instant_text, lateness, run_config
+from zendaemon.core.fire import Fire, FireState, Reason, lateness, run_config
 from zendaemon.core.pacing import Pace
 from zendaemon.core.schedule import Overlap
+from zendaemon.events import fire_values, say_closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -87,6 +89,11 @@ class _Work:
         begin = self.fire.claimed_at if held and self.fire.claimed_at else self.fire.fire_time
         return begin + self.schedule.delay + self.schedule.catchup_window
 
+    @property
+    def asked_for_at(self) -> datetime:
+        """What lateness counts from: the fire time; for a manual fire the claim, since its time is a whole second."""
+        return self.fire.claimed_at if self.fire.manual and self.fire.claimed_at else self.fire.fire_time
+
 
 class _NotSettled(Exception):
     """The server has no such run yet, and a lost request may still make one."""
@@ -119,6 +126,7 @@ class Attempts:
         self._queue: list[tuple[int, datetime, int, _Work]] = []
         self._order = count()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asking: set[asyncio.Task[None]] = set()
         self._sleeping: set[asyncio.TimerHandle] = set()
         self._opens_at = 0.0
         self._gate: asyncio.TimerHandle | None = None
@@ -147,8 +155,8 @@ class Attempts:
         settle_at = asyncio.get_running_loop().time() + self._settle_after
         if schedule is None:
             task = asyncio.get_running_loop().create_task(self._settle_removed(fire, settle_at))
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
             return
         order = next(self._order)
         self._enqueue(_Work(fire=fire, schedule=schedule, order=order, ask_first=True, settle_at=settle_at))
@@ -161,14 +169,15 @@ class Attempts:
                 timer.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=limit.total_seconds())
-        left = self.waiting + self.in_flight
-        for task in self._tasks:
+        left = self.waiting + self.in_flight + len(self._asking)
+        for task in (*self._tasks, *self._asking):
             task.cancel()
         return left
 
     def _enqueue(self, work: _Work) -> None:
+        """Queue; what else comes in the same turn is put in order with it before anything begins."""
         heapq.heappush(self._queue, (-work.schedule.priority, work.fire.fire_time, work.order, work))
-        self._pump()
+        asyncio.get_running_loop().call_soon(self._pump)
 
     def _later(self, seconds: float, work: _Work) -> None:
         def wake() -> None:
@@ -198,7 +207,7 @@ class Attempts:
         try:
             await self._attempt(work)
         except Exception:
-            log.exception("engine.error", **_bound(work.fire))
+            log.exception("engine.error", **fire_values(work.fire))
             work.ask_first = True
             self._later(_AFTER_ERROR, work)
 
@@ -208,7 +217,7 @@ class Attempts:
             await self._give_up(work, retry.lapsed(work.failure, work.tried))
             return
         if work.fire.lateness_seconds is None:
-            work.fire = replace(work.fire, lateness_seconds=lateness(work.fire.fire_time, now))
+            work.fire = replace(work.fire, lateness_seconds=lateness(work.asked_for_at, now))
         try:
             run = await self._start_or_find(work)
         except _NotSettled:
@@ -224,7 +233,12 @@ class Attempts:
     async def _start_or_find(self, work: _Work) -> Run:
         """One POST, or the run that an earlier one made."""
         fire, name = work.fire, work.fire.run_name or ""
-        resolved = await self._targets.resolved(work.schedule)
+        try:
+            resolved = await self._targets.resolved(work.schedule)
+        except Unresolved:
+            if work.ask_first and (run := await self._server.find_run(name, fire.project)) is not None:
+                return run
+            raise
         if work.ask_first:
             run = await self._server.find_run(name, resolved.project or fire.project)
             if run is not None:
@@ -256,7 +270,7 @@ class Attempts:
             try:
                 run = await self._server.find_run(fire.run_name or "", fire.project)
             except ServerError as error:
-                log.debug("fire.uncertain", **_bound(fire), error=str(error))
+                log.debug("fire.uncertain", **fire_values(fire), error=str(error))
             else:
                 if run is None and asyncio.get_running_loop().time() >= settle_at:
                     break
@@ -347,7 +361,7 @@ class Attempts:
     def _say_retry(self, work: _Work, failure: ZendaemonError, decision: retry.RetryAfter) -> None:
         event = "fire.uncertain" if isinstance(failure, Uncertain | NameTaken) else "fire.retrying"
         level = log.info if isinstance(failure, Unavailable) else log.warning
-        level(event, **_bound(work.fire), error=str(failure), delay_seconds=round(decision.seconds, 3))
+        level(event, **fire_values(work.fire), error=str(failure), delay_seconds=round(decision.seconds, 3))
 
     async def _started(self, work: _Work, run: Run) -> None:
         await self._close(
@@ -367,7 +381,7 @@ class Attempts:
                 await self._journal.record(fire)
                 break
             except JournalError as error:
-                log.error("journal.unavailable", error=str(error), **_bound(fire))  # noqa: TRY400 - no traceback wanted
+                log.error("journal.unavailable", error=str(error), **fire_values(fire))  # noqa: TRY400 - no traceback wanted
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 30)
         say_closed(fire)
@@ -383,33 +397,3 @@ def _may_have_run(work: _Work, failure: ZendaemonError) -> bool:
     if isinstance(failure, Uncertain):
         return True
     return (work.ask_first or work.tried.sent) and isinstance(failure, Unavailable | Unauthorized)
-
-
-def _bound(fire: Fire) -> dict[str, object]:
-    values = {
-        "schedule": fire.schedule,
-        "fire_time": instant_text(fire.fire_time),
-        "fire_key": str(fire.key),
-        "run_name": fire.run_name,
-        "run_id": fire.run_id,
-        "attempt": fire.attempts or None,
-        "lateness_seconds": None if fire.lateness_seconds is None else round(fire.lateness_seconds, 3),
-    }
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def say_closed(fire: Fire) -> None:
-    """The one closing event of a fire, or of a range of them."""
-    more = {"reason": fire.reason, "message": fire.message, "through": fire.through and instant_text(fire.through)}
-    bound = _bound(fire) | {key: value for key, value in more.items() if value}
-    match fire.state:
-        case FireState.STARTED:
-            log.info("fire.started", run_status=fire.run_status, **bound)
-        case FireState.SKIPPED:
-            log.info("fire.skipped", **bound)
-        case FireState.MISSED:
-            log.warning("fire.missed", **bound)
-        case FireState.FAILED:
-            log.error("fire.failed", **bound)
-        case FireState.CLAIMED:
-            raise AssertionError("a claim is not closed")

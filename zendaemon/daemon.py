@@ -12,6 +12,7 @@ import structlog
 from zendaemon import __version__, clock
 from zendaemon.core.errors import Invalid, JournalError, ZendaemonError
 from zendaemon.core.fire import FireState, instant_text
+from zendaemon.core.near import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -183,16 +184,21 @@ class Daemon:
         return {"fire": fire.as_json(), "started": fire.state is FireState.STARTED}
 
     async def _resolve(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        names = request.get("names")
-        chosen = [s for s in self._engine.schedules.enabled() if not names or s.name in names]
+        known = self._engine.schedules.schedules
+        names = request.get("names") or [schedule.name for schedule in self._engine.schedules.enabled()]
+        for name in names:
+            if name not in known:
+                raise ZendaemonError(f"there is no schedule {name!r}", hint=did_you_mean(name, known))
+        chosen = [known[name] for name in names]
+        failures: dict[str, str] = {}
         for schedule in chosen:
             try:
                 await self._targets.resolve(schedule)
-            except ZendaemonError as error:
-                self._targets.unresolved.setdefault(schedule.name, str(error))
-        return {"targets": [self._target(schedule) for schedule in chosen]}
+            except ZendaemonError as error:  # not unresolved when only the server is away: the known ids stay in use
+                failures[schedule.name] = str(error)
+        return {"targets": [self._target(schedule, failures.get(schedule.name)) for schedule in chosen]}
 
-    def _target(self, schedule: Schedule) -> dict[str, Any]:
+    def _target(self, schedule: Schedule, failure: str | None) -> dict[str, Any]:
         found = self._targets.get(schedule)
         return {
             "schedule": schedule.name,
@@ -200,7 +206,7 @@ class Daemon:
             "kind": found.kind if found else None,
             "id": found.id if found else None,
             "resolved_at": _text(found.resolved_at) if found else None,
-            "error": self._targets.unresolved.get(schedule.name),
+            "error": failure,
         }
 
     async def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:

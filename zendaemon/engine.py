@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from zendaemon.attempts import say_closed
 from zendaemon.core.changes import Changes, changes
 from zendaemon.core.errors import JournalError, ZendaemonError
 from zendaemon.core.fire import Fire, FireState, run_name
 from zendaemon.core.planning import Standing, plan, rule_text
 from zendaemon.core.schedule import Overlap, Schedule, ScheduleSet
+from zendaemon.events import say_closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -188,11 +188,12 @@ class Engine:
     async def _decide(self, names: Iterable[str], now: datetime, closing: Collection[str] = ()) -> None:
         """Plan these schedules, claim in one transaction, and hand over what is to be started.
 
-        The triggers of those in `closing` go at `now`.
+        By name, so that equals in priority and age start in an order that everyone can tell beforehand. The triggers of
+        those in `closing` go at `now`.
         """
         planned: list[Fire] = []
         watermarks: dict[str, datetime] = {}
-        for name in names:
+        for name in sorted(names):
             schedule = self.schedules.schedules.get(name)
             if schedule is None or name not in self._watermarks:
                 continue

@@ -69,7 +69,8 @@ class Runs:
             wait = self._heap[0][0] - loop.time() if self._heap else None
             if wait is None or wait > 0:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._added.wait(), wait)
+                    async with asyncio.timeout(wait):  # wait_for may lose a cancellation (Python 3.11)
+                        await self._added.wait()
                 continue
             _, _, fire = heapq.heappop(self._heap)
             try:

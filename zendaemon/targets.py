@@ -96,7 +96,9 @@ class Targets:
             self._checked[schedule.name] = schedule
             if self.unresolved.get(schedule.name) != str(error):
                 self.unresolved[schedule.name] = str(error)
-                log.error("schedule.unresolved", schedule=schedule.name, target=str(target), error=str(error))
+                log.error(  # noqa: TRY400 - the error is the user's to mend, without a traceback
+                    "schedule.unresolved", schedule=schedule.name, target=str(target), error=str(error)
+                )
             raise
         self._checked[schedule.name] = schedule
         before = self._known.get(target)
@@ -131,7 +133,8 @@ class Targets:
             wait = interval.total_seconds() if whole else delay
             delay = _SOON if whole else min(delay * 2, _SOON_CEILING)
             try:
-                await asyncio.wait_for(self._look.wait(), wait)
+                async with asyncio.timeout(wait):  # wait_for may lose a cancellation (Python 3.11)
+                    await self._look.wait()
                 everything = False
             except TimeoutError:
                 everything = whole

@@ -12,12 +12,14 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "server_side" not in 
 
 # Each layer may import from itself where it is a package, and from the layers after it.
 LAYERS = [
-    {"cli", "__main__"},
+    {"__main__"},
+    {"cli"},
+    {"demo"},
     {"daemon"},
     {"engine"},
     {"attempts"},
     {"targets", "runs", "timers", "events"},
-    {"loader", "zenml", "journal", "settings", "systemd", "log", "control", "demo"},
+    {"loader", "zenml", "journal", "settings", "systemd", "log", "control"},
     {"clock"},
     {"core"},
     {"__init__"},

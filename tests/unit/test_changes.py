@@ -1,5 +1,6 @@
 """What a reload changes."""
 
+# ruff: noqa: FBT001 - columns of tables are flags
 from __future__ import annotations
 
 from typing import Any

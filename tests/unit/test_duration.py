@@ -1,5 +1,6 @@
 """Durations as files write them."""
 
+# ruff: noqa: E501 - a table is a line
 from __future__ import annotations
 
 from datetime import timedelta

@@ -1,5 +1,6 @@
 """A fire's key, its states, and the name and config of its run."""
 
+# ruff: noqa: FBT001 - columns of tables are flags
 from __future__ import annotations
 
 from dataclasses import replace
@@ -101,7 +102,10 @@ def test_the_longest_names_fit() -> None:
 
 
 def test_run_config_is_rendered_and_named() -> None:
-    config = {"run_name": "r {{ schedule }}", "steps": {"a": {"parameters": {"day": "{{ fire_time | date }}", "n": 1}}}}
+    config: dict[str, Any] = {
+        "run_name": "r {{ schedule }}",
+        "steps": {"a": {"parameters": {"day": "{{ fire_time | date }}", "n": 1}}},
+    }
     found = run_config(schedule(**config), TIME, "the name")
     assert found == {"run_name": "the name", "steps": {"a": {"parameters": {"day": "2026-11-23", "n": 1}}}}
 

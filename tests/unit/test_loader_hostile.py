@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from privileges import nobody
 
 import zendaemon.loader.files
 from zendaemon.core.errors import Invalid
@@ -266,17 +267,6 @@ def open_folder() -> Iterator[Path]:
         yield folder
 
 
-@contextmanager
-def nobody() -> Iterator[None]:
-    """As a user to whom file permissions matter; Python itself may be out of this user's reach, so no process."""
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user than the files' owner")
 def test_without_permission(open_folder: Path) -> None:
     (open_folder / "a.yaml").write_text(GOOD)
     (open_folder / "a.yaml").chmod(0)

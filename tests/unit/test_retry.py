@@ -1,6 +1,6 @@
 """What follows a failed attempt, as a table of failures, policies and the time that is left."""
 
-# ruff: noqa: E501 - a case of a table is a line
+# ruff: noqa: E501, FBT001, FBT003 - a case of a table is a line, and some columns are flags
 from __future__ import annotations
 
 from datetime import timedelta
@@ -71,7 +71,9 @@ def case(title: str, *values: object) -> object:
         case("anything else: stop", ServerError("?"), ONCE, {}, HOUR, GiveUp(FAILED, Reason.REJECTED)),
     ],
 )  # fmt: skip
-def test_decide(failure: ZendaemonError, tried: dict[str, Any], policy: dict[str, Any], left: float, expected: object) -> None:
+def test_decide(
+    failure: ZendaemonError, tried: dict[str, Any], policy: dict[str, Any], left: float, expected: object
+) -> None:
     found = decide(failure, Tried(**tried), Retry(**policy), left=timedelta(seconds=left), fraction=0.5)
     assert found == expected
 

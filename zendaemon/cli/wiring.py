@@ -28,6 +28,9 @@ _QUESTIONS = 4
 def credentials(settings: Settings) -> Credentials:
     """The first that is given of API key, token, user and password. Raises SettingsError when none is."""
     api_key, token, password = (settings.secret(name) for name in ("api_key", "token", "password"))
+    for given in (api_key, token, password):
+        if given is not None:
+            given()  # a file that cannot be read is a matter for now, not for the first fire
     if api_key is not None:
         return ApiKey(Secret(api_key))
     if token is not None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING
 
 from zendaemon.core.fire import Fire, FireState, Reason, run_name
 from zendaemon.core.schedule import Catchup, Overlap
-from zendaemon.core.trigger import Trigger
+from zendaemon.core.trigger import EPOCH, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _TICK = timedelta(microseconds=1)
 _CHUNK = timedelta(hours=6)
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_LONG_AGO = EPOCH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ def _misfires(schedule: Schedule, after: datetime, until: datetime, due: datetim
             yield _start(schedule, last)
             yield from _together(schedule, last, until, Reason.EXCLUDED)
         case Catchup.ALL:
-            yield from _together(schedule, after, opens - _TICK, Reason.CATCHUP_WINDOW)
+            yield from _together(schedule, after, min(opens - _TICK, until), Reason.CATCHUP_WINDOW)
             yield from _on_time(schedule, max(after, opens - _TICK), until)
 
 

@@ -50,7 +50,7 @@ class Tried:
 
     `failures` counts the failed attempts, those for want of a start slot excepted. `sent` tells whether any of them
     may have reached the server, `resolved_again` whether a stale id has been renewed once already. `conflicts`
-    counts the 409s: one whose run a look-up does not find may be the ghost of a start that found no slot, which vanishes.
+    counts the 409s: one whose run a look-up does not find may be the ghost of a start that found no slot.
     """
 
     failures: int = 0

@@ -201,6 +201,12 @@ class Seeder:
         query = {"name": f"startswith:{prefix}"} if prefix else {}
         return self._list("runs", project, sort_by="asc:created", **query)
 
+    def latest_runs(self, count: int) -> list[dict[str, Any]]:
+        """The runs that were created last, the newest first."""
+        page = self.call("GET", f"runs?{httpx.QueryParams({'sort_by': 'desc:created', 'size': count})}")
+        rows: list[dict[str, Any]] = page["items"]
+        return rows
+
     def run(self, run_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.call("GET", f"runs/{run_id}")
         return found

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ from zendaemon.core.errors import ZendaemonError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+TETHERED = Path(__file__).with_name("tethered.py")
 LAST_LINES = 15
 NEWEST_PYTHON = {(0, 62): 11, (0, 85): 12}  # the newest Python 3.x of the versions up to this one
 SETUPTOOLS_OLD = (0, 85)  # versions up to this one import pkg_resources
@@ -24,13 +27,9 @@ SETUPTOOLS_OLD = (0, 85)  # versions up to this one import pkg_resources
 
 def release(version: str) -> tuple[int, int]:
     """`0.62.0` as (0, 62): what tells the generations of ZenML apart."""
-    try:
-        major, minor = version.split(".")[:2]
-        return int(major), int(minor)
-    except ValueError:
-        raise ZendaemonError(
-            f"{version!r} is no version of ZenML", hint="write it in full, for example 0.98.0"
-        ) from None
+    if not (parts := re.fullmatch(r"(\d+)\.(\d+)(\.[0-9a-z.]+)?", version)):
+        raise ZendaemonError(f"{version!r} is no version of ZenML", hint="write it in full, for example 0.98.0")
+    return int(parts[1]), int(parts[2])
 
 
 def default_cache() -> Path:
@@ -57,9 +56,9 @@ def ensure_venv(version: str, cache: Path, progress: Callable[[str], None]) -> P
         if not _is_complete(python, marker, recipe):  # else: made while we waited
             progress(f"installing zenml[server] {version} into {home} (about 250 MB, once)")
             shutil.rmtree(home, ignore_errors=True)
-            _run([_interpreter(version), "-m", "venv", str(home)], progress)
-            install = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off"]
-            _run([*install, *requirements], progress)
+            _run(_interpreter(version), ["venv", str(home)], progress)
+            install = ["pip", "install", "--disable-pip-version-check", "--progress-bar=off"]
+            _run(str(python), [*install, *requirements], progress)
             marker.write_text(recipe, encoding="utf-8")
     return python
 
@@ -99,28 +98,30 @@ def _locked(path: Path, progress: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-def _run(command: list[str], progress: Callable[[str], None]) -> None:
-    """Run to the end, passing every line on; the last ones explain a failure."""
+def _run(python: str, module: list[str], progress: Callable[[str], None]) -> None:
+    """Run a module to its end, passing every line on; the last ones explain a failure. Ends with us at the latest."""
     environment = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}}
     last: deque[str] = deque(maxlen=LAST_LINES)
     with subprocess.Popen(
-        command,
+        [python, str(TETHERED), *module],
         env=environment,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # never written to
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        start_new_session=True,
     ) as process:
         try:
             for line in process.stdout or ():
                 last.append(line.rstrip())
                 progress(line.rstrip())
         except BaseException:  # an interrupted installation must not go on in the background
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             raise
     if process.returncode:
         raise ZendaemonError(
-            "\n".join([f"`{' '.join(command)}` failed with exit status {process.returncode}:", *last]),
+            "\n".join([f"`{python} -m {' '.join(module)}` failed with exit status {process.returncode}:", *last]),
             hint="the package index must be reachable (or set PIP_INDEX_URL) and the disk have room; then try again",
         )

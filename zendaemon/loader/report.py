@@ -12,7 +12,7 @@ Position = tuple[int, int]
 START: Position = (1, 1)
 
 
-class Stop(Exception):  # noqa: N818 - named for what the catcher does: no more of this file is read
+class Stop(Exception):
     """The rest of the file cannot be read, or is not worth reading; the problem has been added."""
 
 
