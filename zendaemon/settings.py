@@ -120,7 +120,9 @@ def read_secret(name: str, file: Path) -> str:
         text = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise SettingsError(f"cannot read {name} from {file}: {why}", hint="see docs/settings.md") from None
+        # Without a folder it may be the secret itself, given in place of its file.
+        where = file if file.is_absolute() else f"the file of {name}_file"
+        raise SettingsError(f"cannot read {name} from {where}: {why}", hint="see docs/settings.md") from None
     if not text:
         raise SettingsError(f"the file {file} for {name} is empty")
     return text
