@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError
 
 from zendaemon.core.errors import JournalError
@@ -157,6 +158,7 @@ def read_history(url: str, schedule: str | None = None, state: str | None = None
     engine = connect(url, read_only=True)
     try:
         with _translated(), engine.connect() as connection:
-            yield from store.history(connection, schedule, state)
+            if inspect(connection).has_table("fires"):  # else a daemon is just about to make it
+                yield from store.history(connection, schedule, state)
     finally:
         engine.dispose()

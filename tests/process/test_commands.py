@@ -1,0 +1,278 @@
+"""Every command as a program sees it: its keys, its exit status, its instants."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from process.daemon import Daemon, model, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from subprocess import CompletedProcess
+
+    from zendaemon.demo.pool import ServerPool
+    from zendaemon.demo.seed import Seeder
+
+INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+FIRE = {
+    "schedule",
+    "fire_time",
+    "manual",
+    "state",
+    "reason",
+    "message",
+    "run_id",
+    "run_name",
+    "run_status",
+    "attempts",
+    "lateness_seconds",
+}
+TARGET = {"schedule", "target", "kind", "id", "resolved_at", "error"}
+NOWHERE = "http://127.0.0.1:9"
+
+
+def rows(answer: CompletedProcess[str]) -> list[dict[str, Any]]:
+    assert "Traceback" not in answer.stderr
+    return [json.loads(line) for line in answer.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def its_seeder(servers: ServerPool) -> Seeder:
+    return servers.seeder(servers.get("0.98.0"))
+
+
+@pytest.fixture(scope="module")
+def daemon(servers: ServerPool, its_seeder: Seeder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """With `good`, which fires every second, `off`, `later` and, unresolved, `bad`."""
+    folder = tmp_path_factory.mktemp("commands")
+    name = folder.name
+    target = its_seeder.runnable(name).target
+    daemon = Daemon(folder, servers.get("0.98.0").url)
+    daemon.write(
+        {
+            f"{name}-good": {**target, "every": "1s", "config": model("rf")},
+            f"{name}-later": {**target, "cron": "0 2 * * *", "timezone": "Europe/Berlin", "config": model("rf")},
+            f"{name}-off": {**target, "every": "1s", "enabled": False},
+            f"{name}-bad": {"snapshot": f"{name}-prd", "at": "2999-01-01"},
+        }
+    )
+    with daemon:
+        daemon.wait_for("schedule.unresolved")
+        until(lambda: len(daemon.started()) >= 3)
+        yield daemon
+
+
+@pytest.fixture
+def idle(tmp_path: Path) -> Daemon:
+    """Folders without a daemon."""
+    return Daemon(tmp_path, NOWHERE)
+
+
+def test_check(idle: Daemon) -> None:
+    idle.write({"a": {"snapshot": "prod", "every": "5s"}})
+    answer = idle.command("check")
+    assert (answer.returncode, answer.stdout) == (0, "1 schedule, no problems\n")
+    [row] = rows(idle.command("check", "--json"))
+    assert row == {"valid": True, "schedules": 1, "problems": [], "warnings": []}
+
+    bad = idle.write_text("schedules:\n  b:\n    snapshot: prod\n    evry: 5s\n", "bad.yaml")
+    answer = idle.command("check")
+    assert answer.returncode == 1
+    assert all(re.fullmatch(r".*bad\.yaml:\d+:\d+: .+", line) for line in answer.stdout.splitlines())
+    assert "bad.yaml:4:5: " in answer.stdout
+    answer = idle.command("check", "--json", str(bad))
+    [row] = rows(answer)
+    assert (answer.returncode, row["valid"], row["schedules"]) == (1, False, None)
+    assert {frozenset(problem) for problem in row["problems"]} == {
+        frozenset({"file", "line", "column", "message", "remedy"})
+    }
+    assert idle.command("check", str(idle.schedules / "schedules.yaml")).returncode == 0
+    assert idle.command("check", "/nonexistent").returncode == 1
+    assert idle.command("check", "--nonsense").returncode == 2
+
+
+def test_next(idle: Daemon) -> None:
+    idle.write(
+        {
+            "a": {"snapshot": "prod", "cron": "0 2 * * *", "timezone": "Europe/Berlin"},
+            "off": {"snapshot": "prod", "every": "1h", "enabled": False},
+        }
+    )
+    answer = idle.command("next", "--after", "2026-11-22T12:00:00Z", "--count", "2", "--json")
+    assert answer.returncode == 0
+    first = {
+        "schedule": "a",
+        "fire_time": "2026-11-23T01:00:00Z",
+        "local_time": "2026-11-23T02:00:00+01:00",
+        "timezone": "Europe/Berlin",
+    }
+    assert rows(answer)[0] == first
+    assert [row["fire_time"] for row in rows(answer)] == ["2026-11-23T01:00:00Z", "2026-11-24T01:00:00Z"]
+    answer = idle.command("next", "off", "--after", "2026-11-22T12:00:00+00:00", "--count", "1", "--json")
+    assert [row["fire_time"] for row in rows(answer)] == ["2026-11-22T13:00:00Z"]
+    assert "2026-11-23T01:00:00Z" in idle.command("next", "--after", "2026-11-22T12:00:00Z").stdout
+    answer = idle.command("next", "of")
+    assert answer.returncode == 1
+    assert "did you mean off?" in answer.stderr
+    assert idle.command("next", "--after", "soon").returncode == 2
+
+
+def test_next_of_an_expression(idle: Daemon) -> None:
+    cron = ("next", "--cron", "0 2 * * *", "--timezone", "Europe/Berlin", "--after", "2026-11-22T12:00:00Z")
+    answer = idle.command(*cron, "--count", "10", "--json")
+    assert [row["fire_time"] for row in rows(answer)][:2] == ["2026-11-23T01:00:00Z", "2026-11-24T01:00:00Z"]
+    assert {row["schedule"] for row in rows(answer)} == {None}
+    assert len(rows(answer)) == 10
+    for wrong in (("--cron", "0 2 * *"), ("--cron", "0 2 * * *", "--timezone", "Europe/Berln"), ("--count", "0")):
+        answer = idle.command("next", *wrong)
+        assert answer.returncode == 2
+        assert "Traceback" not in answer.stderr
+
+
+def test_version(idle: Daemon) -> None:
+    [row] = rows(idle.command("version", "--json"))
+    assert set(row) == {"zendaemon", "python", "tzdata"}
+    assert row["zendaemon"] in idle.command("version").stdout
+
+
+@pytest.mark.parametrize("command", [["status"], ["reload"], ["fire", "a"]], ids=" ".join)
+def test_no_daemon(idle: Daemon, command: list[str]) -> None:
+    answer = idle.command(*command)
+    assert answer.returncode == 1
+    assert f"no daemon runs with the state folder {idle.state}" in answer.stdout + answer.stderr
+    assert "Traceback" not in answer.stderr
+    if command == ["status"]:
+        [row] = rows(idle.command("status", "--json"))
+        assert row["state"] == "not running"
+
+
+def test_a_state_folder_that_was_left(idle: Daemon) -> None:
+    """A socket without a daemon behind it, as after kill -9."""
+    with idle:
+        pass
+    assert (idle.state / "control.sock").exists()
+    assert idle.command("status").returncode == 1
+    answer = idle.command("history", "--json")
+    assert (answer.returncode, answer.stdout) == (0, "")
+
+
+def test_no_journal_yet(idle: Daemon) -> None:
+    assert idle.command("history", "--json").returncode == 0
+    assert not idle.state.exists(), "looking makes nothing"
+
+
+def test_usage(idle: Daemon) -> None:
+    for wrong in (["nonsense"], ["fire"], ["history", "--limit", "0"], ["history", "--limit", "x"]):
+        assert idle.command(*wrong).returncode == 2
+    for page in (["--help"], ["run", "-h"], ["history", "--help"]):
+        assert idle.command(*page).returncode == 0
+
+
+def test_status(daemon: Daemon) -> None:
+    name = daemon.folder.name
+    answer = daemon.command("status", "--json")
+    assert answer.returncode == 0
+    [row] = rows(answer)
+    assert row == {**row, "state": "running", "pid": daemon.pid}
+    assert set(row) >= {"state", "version", "pid", "started_at", "server", "reload", "attempts", "unresolved"}
+    assert row["server"] == {"url": daemon.settings["server_url"], "available": True, "unavailable_since": None}
+    assert set(row["attempts"]) == {"in_flight", "waiting", "limit"}
+    assert list(row["unresolved"]) == [f"{name}-bad"]
+    schedules = {schedule["schedule"]: schedule for schedule in row["schedules"]}
+    assert set(schedules) == {f"{name}-{what}" for what in ("good", "later", "off", "bad")}
+    assert {frozenset(schedule) for schedule in row["schedules"]} == {
+        frozenset({"schedule", "enabled", "next_fire_time", "target", "unresolved", "file"})
+    }
+    assert INSTANT.fullmatch(schedules[f"{name}-later"]["next_fire_time"])
+    assert schedules[f"{name}-off"]["next_fire_time"] is None
+    assert schedules[f"{name}-bad"]["next_fire_time"] == "2999-01-01T00:00:00Z"
+    assert re.fullmatch(r".*schedules\.yaml:\d+", schedules[f"{name}-good"]["file"])
+    assert re.match(INSTANT.pattern[:-1], row["started_at"])
+    text = daemon.command("status").stdout
+    assert f"PID {daemon.pid}" in text
+    assert f"{name}-later" in text
+
+
+def test_history(daemon: Daemon) -> None:
+    name = f"{daemon.folder.name}-good"
+    answer = daemon.command("history", "--json", "--limit", "3")
+    assert answer.returncode == 0
+    shown = rows(answer)
+    assert len(shown) == 3
+    assert {frozenset(row) for row in shown} == {frozenset(FIRE)}
+    assert all(INSTANT.fullmatch(row["fire_time"]) for row in shown)
+    times = [row["fire_time"] for row in shown]
+    assert times == sorted(times, reverse=True)
+    started = rows(daemon.command("history", name, "--json", "--state-is", "started"))
+    assert {row["schedule"] for row in started} == {name}
+    assert {row["state"] for row in started} == {"started"}
+    assert all(row["attempts"] == 1 and row["lateness_seconds"] >= 0 and row["run_id"] for row in started[-2:])
+    assert rows(daemon.command("history", "nobody", "--json")) == []
+    assert started[-1]["run_id"] in daemon.command("history", "--limit", "1000").stdout
+
+
+def test_fire(daemon: Daemon, its_seeder: Seeder) -> None:
+    name = f"{daemon.folder.name}-later"
+    answer = daemon.command("fire", name, "--wait", "--json")
+    assert answer.returncode == 0
+    [fire] = rows(answer)
+    assert set(fire) == FIRE
+    assert (fire["state"], fire["manual"], fire["schedule"]) == ("started", True, name)
+    assert fire["run_name"].startswith(f"{name}-manual-")
+    [run] = its_seeder.runs(name)
+    assert (run["id"], run["name"]) == (fire["run_id"], fire["run_name"])
+    assert its_seeder.run_parameters(run) == {"model_trainer": {"model_type": "rf"}}
+    [row] = daemon.history(name)
+    assert row == {**fire, "run_status": row["run_status"], "message": row["message"]}
+
+    answer = daemon.command("fire", name, "--json")
+    [fire] = rows(answer)
+    assert (answer.returncode, fire["state"]) == (0, "claimed")
+    until(lambda: len(daemon.started(name)) == 2)
+    assert {row["run_id"] for row in daemon.started(name)} == {run["id"] for run in its_seeder.runs(name)}
+
+    answer = daemon.command("fire", "nobody")
+    assert answer.returncode == 1
+    assert "there is no schedule 'nobody'" in answer.stderr
+    answer = daemon.command("fire", f"{daemon.folder.name}-bad", "--wait", "--json")
+    [fire] = rows(answer)
+    assert (answer.returncode, fire["state"], fire["reason"]) == (1, "failed", "unresolved")
+    assert daemon.command("fire", f"{daemon.folder.name}-off", "--wait").returncode == 0
+
+
+def test_resolve(daemon: Daemon) -> None:
+    name = daemon.folder.name
+    answer = daemon.command("resolve", "--json")
+    assert answer.returncode == 1, "one is unresolved"
+    found = {row["schedule"]: row for row in rows(answer)}
+    assert {frozenset(row) for row in found.values()} == {frozenset(TARGET)}
+    assert set(found) == {f"{name}-{what}" for what in ("good", "later", "bad")}
+    assert f"did you mean {name}-prod?" in found[f"{name}-bad"]["error"]
+    assert found[f"{name}-good"]["kind"] == "snapshot"
+    assert daemon.command("resolve", f"{name}-good").returncode == 0
+    answer = daemon.command("resolve", "nobody")
+    assert (answer.returncode, "there is no schedule 'nobody'" in answer.stderr) == (1, True)
+    assert rows(daemon.command("resolve", f"{name}-off", "--json"))[0]["kind"] == "snapshot", "asked for by name"
+    # Without a daemon the command asks the server itself.
+    alone = daemon.command("resolve", f"{name}-good", "--json", state=daemon.folder / "other")
+    assert alone.returncode == 0
+    [row] = rows(alone)
+    assert set(row) == TARGET
+    assert row["id"] == found[f"{name}-good"]["id"]
+    assert daemon.command("resolve", state=daemon.folder / "other", server_url=None).returncode == 2
+
+
+def test_reload(daemon: Daemon) -> None:
+    answer = daemon.command("reload")
+    assert (answer.returncode, answer.stdout) == (0, "0 added, 0 changed, 0 removed, 4 unchanged\n")
+    [row] = rows(daemon.command("reload", "--json"))
+    assert row == {
+        "applied": True,
+        "changes": {"added": 0, "changed": 0, "removed": 0, "unchanged": 4},
+        "problems": [],
+        "error": None,
+    }
