@@ -2,16 +2,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SERVERS := 0.62.0 0.75.0 0.85.0 0.98.0
 
-.PHONY: demo test lint format setup clean
+.PHONY: demo test servers lint format setup clean
 
 ## make demo: a real ZenML server on SQLite, schedules, real runs, until Ctrl-C
 demo: $(READY)
 	$(BIN)/zendaemon demo $(DEMO)
 
 ## make test: every test, on real ZenML servers (the first time, four of them are installed into .cache/)
-test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+test: $(READY) servers
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+
+# Before pytest, whose capture would hide the progress.
+servers: $(READY)
+	@$(BIN)/python -c 'import os, pathlib; from zendaemon.demo.venv import ensure_venv; \
+		cache = pathlib.Path(os.environ.get("ZENDAEMON_DEMO_CACHE") or ".cache"); \
+		[ensure_venv(version, cache.absolute(), print) for version in "$(SERVERS)".split()]'
 
 ## make lint: format, rules, types, import directions
 lint: $(READY)

@@ -168,7 +168,7 @@ class Daemon:
     def _summary(self) -> str:
         count = len(self._engine.schedules.schedules)
         refused = self._last_reload is not None and not self._last_reload["applied"]
-        return f"{count} schedules" + ("; the last reload was refused, see the log" if refused else "")
+        return f"{count} schedule{'s' if count != 1 else ''}" + ("; the last reload was refused, see the log" if refused else "")
 
     def handlers(self) -> Mapping[str, Callable[[Mapping[str, Any]], Any]]:
         """What the control socket serves."""

@@ -103,6 +103,7 @@ class Auth:
         self._login = login
         self._monotonic = monotonic
         self._access: Access | None = None
+        self._former: Access | None = None  # an answer to a request from before the renewal may repeat it
         self._renewal: asyncio.Task[Access] | None = None
         self._refused: Unauthorized | None = None
         self._not_before = 0.0
@@ -125,7 +126,7 @@ class Auth:
     def hide(self, text: str) -> str:
         """The text without any secret of ours, should the server have repeated one."""
         credentials = self._credentials
-        secrets = [self._access.token] if self._access else []
+        secrets = [access.token for access in (self._access, self._former) if access is not None]
         match credentials:
             case Token():
                 secrets.append(credentials.value)
@@ -172,7 +173,7 @@ class Auth:
             raise
         self._refused = None
         until = begin + life - min(MARGIN, life / 10) if life and life > 0 else None
-        self._access = Access(token, until)
+        self._former, self._access = self._access, Access(token, until)
         return self._access
 
     def _form(self) -> dict[str, str]:
