@@ -168,7 +168,8 @@ class Daemon:
     def _summary(self) -> str:
         count = len(self._engine.schedules.schedules)
         refused = self._last_reload is not None and not self._last_reload["applied"]
-        return f"{count} schedule{'s' if count != 1 else ''}" + ("; the last reload was refused, see the log" if refused else "")
+        text = f"{count} schedule{'s' if count != 1 else ''}"
+        return f"{text}; the last reload was refused, see the log" if refused else text
 
     def handlers(self) -> Mapping[str, Callable[[Mapping[str, Any]], Any]]:
         """What the control socket serves."""
