@@ -11,6 +11,7 @@ import heapq
 import random
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
@@ -91,7 +92,7 @@ class _Work:
 
     @property
     def asked_for_at(self) -> datetime:
-        """What lateness counts from: the fire time; for a manual fire the claim, since its time is a whole second."""
+        """The fire time; for a manual fire the claim, since its time is a whole second that may be ahead of it."""
         return self.fire.claimed_at if self.fire.manual and self.fire.claimed_at else self.fire.fire_time
 
 
@@ -242,7 +243,7 @@ class Attempts:
         if work.ask_first:
             run = await self._server.find_run(name, resolved.project or fire.project)
             if run is not None:
-                self._check_ours(fire, run, resolved)
+                self._check_ours(work, run, resolved)
                 return run
             lapsed = work.end is not None or self._now() >= work.deadline
             if (lapsed or not resolved.unique_names) and asyncio.get_running_loop().time() < work.settle_at:
@@ -257,11 +258,11 @@ class Attempts:
         work.fire = replace(fire, attempts=fire.attempts + 1)
         return await self._server.start(resolved, config, work.schedule.tags, fire.key)
 
-    def _check_ours(self, fire: Fire, run: Run, resolved: Resolved) -> None:
+    def _check_ours(self, work: _Work, run: Run, resolved: Resolved) -> None:
         """Raise NameTaken, with the run's id, when the run of that name cannot be this fire's."""
         if run.pipeline_id is not None and run.pipeline_id != resolved.pipeline_id:
             raise _Foreign(f"run {run.id} of another pipeline has the name {run.name!r}")
-        if run.created is not None and run.created - self._server.skew < fire.fire_time - CLOCK_TOLERANCE:
+        if run.created is not None and run.created - self._server.skew < work.asked_for_at - CLOCK_TOLERANCE:
             raise _Foreign(f"run {run.id} with the name {run.name!r} was there before the fire time")
 
     async def _settle_removed(self, fire: Fire, settle_at: float) -> None:
@@ -325,8 +326,8 @@ class Attempts:
             self._later(seconds, work)
 
     def _note(self, failure: ZendaemonError) -> None:
-        """Adapt the pace to what a failure says of the server."""
-        if isinstance(failure, Unavailable) and not failure.busy:
+        """Adapt the pace to what a failure says of the server. One that answers 500 is unwell, and yet there."""
+        if isinstance(failure, Unavailable) and not failure.busy and failure.status != HTTPStatus.INTERNAL_SERVER_ERROR:
             self._unreachable(failure)
         elif isinstance(failure, Unavailable) or (isinstance(failure, Uncertain) and failure.status in (429, 503)):
             self._reached(busy=True)
@@ -394,6 +395,5 @@ class _Foreign(NameTaken):
 
 def _may_have_run(work: _Work, failure: ZendaemonError) -> bool:
     """Whether only the server can tell if a start that got no answer made a run, and it has not told yet."""
-    if isinstance(failure, Uncertain):
-        return True
-    return (work.ask_first or work.tried.sent) and isinstance(failure, Unavailable | Unauthorized)
+    asked = Unavailable | Unauthorized | Rejected if work.ask_first else Unavailable | Unauthorized
+    return isinstance(failure, Uncertain) or ((work.ask_first or work.tried.sent) and isinstance(failure, asked))

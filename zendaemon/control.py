@@ -53,12 +53,17 @@ class Control:
     async def start(self) -> None:
         """Listen; a socket that a killed daemon left is replaced, since the journal's lock tells that it is dead."""
         path = self._folder / NAME
-        path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(0o177)
         try:
+            path.unlink(missing_ok=True)
             with _address(self._folder) as address:
                 listener.bind(address)
+        except OSError as error:
+            listener.close()
+            raise ZendaemonError(
+                f"the control socket {path} cannot be made: {error.strerror}", hint="give another folder with --state"
+            ) from None
         finally:
             os.umask(before)
         self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=_LIMIT)
@@ -75,6 +80,8 @@ class Control:
             await writer.drain()
         except (OSError, ValueError) as error:
             log.debug("control.error", error=str(error))
+        except asyncio.CancelledError:  # the daemon ends; Python 3.11 would print a traceback for each waiting client
+            pass
         finally:
             writer.close()
 
@@ -82,7 +89,7 @@ class Control:
         try:
             request = json.loads(line)
             handler = self._handlers[request.pop("command")]
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {"ok": False, "error": "not understood; is the command of another version than the daemon?"}
         try:
             return {"ok": True} | await handler(request)
@@ -114,4 +121,7 @@ def ask(folder: Path, command: str, timeout: float | None = 60.0, **arguments: o
         raise ZendaemonError(f"the daemon in {folder} does not answer: {error}") from None
     if not answer:
         raise ZendaemonError(f"the daemon in {folder} closed the connection without an answer")
-    return dict(json.loads(answer))
+    try:
+        return dict(json.loads(answer))
+    except ValueError:
+        raise ZendaemonError(f"the daemon in {folder} ended in the middle of its answer") from None

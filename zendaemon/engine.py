@@ -159,7 +159,10 @@ class Engine:
                 pass
             self._tick()
             if self._wake.is_set():
+                began = self._monotonic()
                 await self._decide_woken()
+                # Time that the deciding took, as with a locked journal, is no sleep; the monotonic clock counts none.
+                self._last_look += timedelta(seconds=self._monotonic() - began)
             self.beat = self._monotonic()
 
     def _tick(self) -> None:
@@ -182,6 +185,7 @@ class Engine:
                 await self._decide(names, self._now())
         except JournalError as error:
             log.error("journal.unavailable", error=str(error))  # noqa: TRY400 - no traceback wanted
+            self.beat = self._monotonic()
             await asyncio.sleep(_JOURNAL_RETRY)
             self.wake(names)
 

@@ -6,6 +6,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import quote
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -93,7 +94,7 @@ class Settings(BaseSettings):
         """The database of the journal; SQLite inside the state folder by default."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
-        return f"sqlite:///{self.state.absolute() / 'journal.db'}"
+        return f"sqlite:///{quote(str(self.state.absolute() / 'journal.db'))}"
 
     def secret(self, name: str) -> Callable[[], str] | None:
         """A reader of a secret, None when it is not given. A file is read at each call, so that it may be rotated."""

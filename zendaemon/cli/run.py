@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
@@ -13,10 +13,13 @@ from zendaemon import __version__, log
 from zendaemon.cli import wiring
 from zendaemon.cli.output import SchedulesOption, StateOption
 from zendaemon.control import Control
-from zendaemon.core.errors import Invalid
+from zendaemon.core.errors import Invalid, SettingsError
 from zendaemon.daemon import say_problems
 from zendaemon.journal import Journal
 from zendaemon.settings import Settings, load_settings, unknown_variables
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def command(
@@ -56,7 +59,7 @@ async def _serve(settings: Settings) -> None:
     async with wiring.zenml(settings) as client:
         journal = Journal.open(settings.journal_url())
         try:
-            settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make(settings.state)
             daemon = wiring.daemon(settings, client, journal)
             control = Control(settings.state, daemon.handlers())
             try:
@@ -65,3 +68,12 @@ async def _serve(settings: Settings) -> None:
                 await control.stop()
         finally:
             await journal.close()
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SettingsError(
+            f"the state folder {folder} cannot be made: {error.strerror}", hint="give another with --state"
+        ) from None

@@ -23,6 +23,7 @@ _STAMP = "%Y%m%dT%H%M%SZ"
 _MAX_LENGTH = 1 << 16
 _MAX_BITS = 1024
 _WIDE = re.compile(r"\d{4}|\*")
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -103,7 +104,10 @@ def _bounded(pieces: Iterator[str]) -> str:
         length += len(piece)
         if length > _MAX_LENGTH:
             raise ValueError(f"the result has more than {_MAX_LENGTH:,} characters")
-    return "".join(found)
+    text = "".join(found)
+    if _UNSTORABLE.search(text):  # no database and no server takes these
+        raise ValueError("the result has a NUL or half a character in it")
+    return text
 
 
 def render(value: JsonValue, *, schedule: str, fire_time: datetime, timezone: str) -> JsonValue:

@@ -6,11 +6,12 @@ import fcntl
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from zendaemon.core.errors import JournalError, SettingsError
@@ -80,7 +81,8 @@ def connect(url: str, *, read_only: bool = False) -> Engine:
     if path is None:
         raise SettingsError("only SQLite journals are supported by this version", hint="unset ZENDAEMON_DATABASE_URL")
     if read_only:
-        engine = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true", connect_args={"timeout": _BUSY_MS / 1000})
+        address = URL.create("sqlite", database=f"file:{quote(str(path))}", query={"mode": "ro", "uri": "true"})
+        engine = create_engine(address, connect_args={"timeout": _BUSY_MS / 1000})
     else:
         engine = create_engine(url, connect_args={"timeout": _BUSY_MS / 1000, "check_same_thread": False})
 

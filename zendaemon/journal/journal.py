@@ -153,8 +153,11 @@ def _translated() -> Iterator[None]:
 def read_history(url: str, schedule: str | None = None, state: str | None = None) -> Iterator[Fire]:
     """Rows of the journal for a reader beside the daemon: nothing is locked, migrated or written."""
     path = sqlite_path(url)
-    if path is None or not path.exists():
-        return
+    try:
+        if path is None or not path.exists():
+            return
+    except PermissionError:
+        raise JournalError(f"no permission to read the journal {path}", hint="run as the daemon's user") from None
     engine = connect(url, read_only=True)
     try:
         with _translated(), engine.connect() as connection:

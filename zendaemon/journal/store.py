@@ -29,8 +29,9 @@ def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.I
 
 def _row(fire: Fire, *, followed: bool = False) -> dict[str, Any]:
     row = {field.name: getattr(fire, field.name) for field in fields(Fire)} | {"followed": followed}
-    if fire.message is not None:  # a server's text may have halves of surrogate pairs, which no database takes
-        row["message"] = fire.message.encode(errors="replace").decode()
+    for name in ("message", "run_id", "run_status"):  # a server's text may have half characters; no database takes them
+        if row[name] is not None:
+            row[name] = row[name].encode(errors="replace").decode()
     return row
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from zendaemon.core.errors import Invalid, Problem
 from zendaemon.core.schedule import Place, ScheduleSet
+from zendaemon.loader.config import shared_run_names
 from zendaemon.loader.files import find, read, unreadable
 from zendaemon.loader.report import Report
 from zendaemon.loader.schedules import read_schedules
@@ -66,6 +67,11 @@ def load(paths: Path | Sequence[Path], *, now: datetime, previous: Loaded | None
         files[name] = _File(digest, read_schedules(data, report, now))
         problems |= report.found
     schedules = _gather(files, problems)
+    for one, other, run_name in shared_run_names(schedules.enabled(), now):
+        place = files[schedules.places[other].file].entries[other].position
+        message = f"{other!r} and {one!r} have fires with the same run name {run_name!r}: the second would get no run"
+        remedy = "put {{ schedule }} into run_name, and the whole fire time"
+        problems.add(Problem(schedules.places[other].file, *place, message, remedy))
     if problems:
         raise Invalid(sorted(problems))
     return Loaded(schedules, files)

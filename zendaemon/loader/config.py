@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -12,7 +14,7 @@ from zendaemon.core.template import render
 from zendaemon.loader.report import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from zendaemon.core.schedule import Schedule
     from zendaemon.loader.report import Position
@@ -32,6 +34,7 @@ _DAY = timedelta(days=1)
 _TICK = timedelta(microseconds=1)
 _EXCLUDED_SPAN = timedelta(days=800)
 _EXCLUDED_COUNT = 1000
+_SHARED_COUNT = 500
 
 
 def check_config(node: Node, schedule: Schedule, now: datetime, add: Add) -> None:
@@ -133,6 +136,31 @@ def _set_back(timezone: str, now: datetime) -> tuple[datetime, timedelta] | None
             quarters = (before + timedelta(minutes=15) * step for step in range(97))
             return next(at for at in quarters if offset(at) < offset(before)), gap
     return None
+
+
+def shared_run_names(schedules: Iterable[Schedule], now: datetime) -> Iterator[tuple[str, str, str]]:
+    """Schedules that soon give two fires the same run name: (name of one, name of the other, run name)."""
+    groups: dict[tuple[str | None, str], list[Schedule]] = defaultdict(list)
+    for schedule in schedules:
+        if "run_name" in schedule.config:
+            with suppress(ValueError):  # fails at other times than those that check_run_name has tried
+                groups[schedule.project, run_name(schedule, now)].append(schedule)
+    for group in groups.values():
+        seen: dict[str, str] = {}
+        for schedule in group if len(group) > 1 else ():
+            names = dict.fromkeys(_run_names(schedule, now))
+            if clash := next((name for name in names if name in seen), None):
+                yield seen[clash], schedule.name, clash
+            seen |= dict.fromkeys(names, schedule.name)
+
+
+def _run_names(schedule: Schedule, now: datetime) -> Iterator[str]:
+    instant: datetime | None = now
+    for _ in range(_SHARED_COUNT):
+        if (instant := schedule.next_after(instant or now)) is None:
+            return
+        with suppress(ValueError):
+            yield run_name(schedule, instant)
 
 
 def never_fires(schedule: Schedule, now: datetime) -> tuple[str, str] | None:
