@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVERS := 0.62.0 0.75.0 0.85.0 0.98.0
 
-.PHONY: demo test servers lint format setup clean
+.PHONY: demo test simulate mutants servers lint format setup clean
 
 ## make demo: a real ZenML server on SQLite, schedules, real runs, until Ctrl-C
 demo: $(READY)
@@ -13,6 +13,14 @@ demo: $(READY)
 ## make test: every test, on real ZenML servers (the first time, four of them are installed into .cache/)
 test: $(READY) servers
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+
+## make simulate SEEDS=10000: simulated weeks, each with its own mishaps; SEED=42 replays one, and tells every step
+simulate: $(READY)
+	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
+
+## make mutants: takes each guard of the promise away, and shows that the simulation notices
+mutants: $(READY)
+	@PYTHONPATH=tests $(BIN)/python -m simulation.mutants
 
 # Before pytest, whose capture would hide the progress.
 servers: $(READY)

@@ -1,18 +1,16 @@
-"""The attempts of claimed fires: in order, never two of one fire at once, until each is closed.
+"""The attempts of claimed fires: never two of one fire at once, until each is closed.
 
-A fire waits here by priority and age, is started when the server has room, and what follows a failure is decided by
-core.retry. The server is asked for the run before every POST that is not the first one.
+A fire waits in the queue for its turn; what follows a failure is decided by core.retry. The server is asked for the run
+before every POST that is not the first one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import random
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from http import HTTPStatus
-from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -30,9 +28,10 @@ from zendaemon.core.errors import (
     ZendaemonError,
 )
 from zendaemon.core.fire import Fire, FireState, Reason, lateness, run_config
-from zendaemon.core.pacing import Pace
+from zendaemon.core.run import QUEUED
 from zendaemon.core.schedule import Overlap
 from zendaemon.events import fire_values, say_closed
+from zendaemon.queue import Queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -44,12 +43,17 @@ if TYPE_CHECKING:
     from zendaemon.core.run import Resolved, Run
     from zendaemon.core.schedule import Schedule
     from zendaemon.journal import Journal
+    from zendaemon.queue import Rank
     from zendaemon.targets import Targets
 
 log = structlog.get_logger()
 
 CLOCK_TOLERANCE = timedelta(seconds=5)
-"""How far a run may seem to be created before its fire time and still be the fire's own."""
+"""How much older than its fire time a run may seem and still be the fire's own."""
+CLOCK_SET_BACK = timedelta(days=1)
+"""The same, of a fire that an earlier process claimed: by so much the clock may have been set back since."""
+SETTLES = timedelta(seconds=2)
+"""How old a run must be that a look-up found: a server that finds no free slot makes the row, then takes it back."""
 _LOOK_AGAIN = 5.0
 _AFTER_ERROR = 30.0
 
@@ -70,14 +74,19 @@ class Server(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class _Work:
-    """A fire in hand. `settle_at` is the monotonic second before which a lost request may still be at work.
+    """A fire in hand. Seconds are those of the loop's clock, which no change of the wall clock touches.
 
-    `end` is how the fire is closed once the server has been asked a last time and has no run of it.
+    Before `settle_at` a lost request may still be at work. At `taken_at` the fire came into this process's hands, new
+    or `left_behind` by an earlier one, and `skew` was the server's clock minus ours. `end` is how the fire is closed
+    once the server has been asked a last time and has no run of it.
     """
 
     fire: Fire
     schedule: Schedule
-    order: int
+    taken_at: float
+    left_behind: bool = False
+    skew: timedelta = timedelta()
+    order: int | None = None
     tried: retry.Tried = field(default_factory=retry.Tried)
     ask_first: bool = False
     settle_at: float = 0.0
@@ -95,9 +104,23 @@ class _Work:
         """The fire time; for a manual fire the claim, since its time is a whole second that may be ahead of it."""
         return self.fire.claimed_at if self.fire.manual and self.fire.claimed_at else self.fire.fire_time
 
+    def age(self, now: datetime, seconds: float) -> timedelta:
+        """How long ago the fire was asked for at most, in the two clocks' words.
+
+        The wall clock may have been set back since the claim, the loop's stands still while the machine sleeps; and
+        both together tell nothing of what happened while no process was there.
+        """
+        claimed_at = self.fire.claimed_at or now
+        by_loop = claimed_at - self.asked_for_at + timedelta(seconds=seconds - self.taken_at)
+        return max(now - self.asked_for_at, by_loop) + (CLOCK_SET_BACK if self.left_behind else CLOCK_TOLERANCE)
+
 
 class _NotSettled(Exception):
-    """The server has no such run yet, and a lost request may still make one."""
+    """What the server says now may change within these seconds: a lost request may still make a run."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("what the server says of the run may change yet")
+        self.seconds = seconds
 
 
 class _Lapsed(Exception):
@@ -124,84 +147,43 @@ class Attempts:
         self._now = now
         self._settle_after = settle_after.total_seconds()
         self._random = random.Random(seed)  # noqa: S311 - jitter, not secrets
-        self._queue: list[tuple[int, datetime, int, _Work]] = []
-        self._order = count()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._asking: set[asyncio.Task[None]] = set()
-        self._sleeping: set[asyncio.TimerHandle] = set()
-        self._opens_at = 0.0
-        self._gate: asyncio.TimerHandle | None = None
-        self._stopping = False
-        self.pace = Pace.full(max_concurrency)
-        self.unavailable_since: datetime | None = None
+        self.queue = Queue(self._guarded, _rank, now=now, max_concurrency=max_concurrency, random=self._random)
         self.on_closed: Callable[[Fire], None] = lambda _: None
-
-    @property
-    def in_flight(self) -> int:
-        return len(self._tasks)
-
-    @property
-    def waiting(self) -> int:
-        return len(self._queue) + len(self._sleeping)
 
     def submit(self, fire: Fire, schedule: Schedule) -> None:
         """Take a fire that has just been claimed."""
-        self._enqueue(_Work(fire=fire, schedule=schedule, order=next(self._order)))
+        begin = asyncio.get_running_loop().time()
+        self._enqueue(_Work(fire=fire, schedule=schedule, taken_at=begin, skew=self._server.skew))
 
     def settle(self, fire: Fire, schedule: Schedule | None) -> None:
-        """Take a claim that an earlier process left behind: its request may be lost, or still under way.
+        """Take a claim that was left behind: its request may be lost, or still under way.
 
         Without a schedule, since it was removed meanwhile, the server is only asked.
         """
-        settle_at = asyncio.get_running_loop().time() + self._settle_after
+        begin = asyncio.get_running_loop().time()
+        settle_at = begin + self._settle_after
         if schedule is None:
             task = asyncio.get_running_loop().create_task(self._settle_removed(fire, settle_at))
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
             return
-        order = next(self._order)
-        self._enqueue(_Work(fire=fire, schedule=schedule, order=order, ask_first=True, settle_at=settle_at))
+        self._enqueue(
+            _Work(fire=fire, schedule=schedule, taken_at=begin, left_behind=True, ask_first=True, settle_at=settle_at)
+        )
 
     async def drain(self, limit: timedelta) -> int:
         """Begin no more attempts and wait for those under way; return how many fires stay claimed."""
-        self._stopping = True
-        for timer in (*self._sleeping, self._gate):
-            if timer is not None:
-                timer.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=limit.total_seconds())
-        left = self.waiting + self.in_flight + len(self._asking)
-        for task in (*self._tasks, *self._asking):
+        left = await self.queue.drain(limit) + len(self._asking)
+        for task in self._asking:
             task.cancel()
         return left
 
     def _enqueue(self, work: _Work) -> None:
-        """Queue; what else comes in the same turn is put in order with it before anything begins."""
-        heapq.heappush(self._queue, (-work.schedule.priority, work.fire.fire_time, work.order, work))
-        asyncio.get_running_loop().call_soon(self._pump)
+        work.order = self.queue.push(work, work.order)
 
     def _later(self, seconds: float, work: _Work) -> None:
-        def wake() -> None:
-            self._sleeping.discard(timer)
-            self._enqueue(work)
-
-        timer = asyncio.get_running_loop().call_later(seconds, wake)
-        self._sleeping.add(timer)
-
-    def _pump(self) -> None:
-        """Begin as many attempts as the pace allows."""
-        loop = asyncio.get_running_loop()
-        while (
-            self._queue and not self._stopping and len(self._tasks) < self.pace.limit and loop.time() >= self._opens_at
-        ):
-            work = heapq.heappop(self._queue)[-1]
-            task = loop.create_task(self._guarded(work), name=f"attempt {work.fire.schedule}")
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._pump()
+        self.queue.later(seconds, work, work.order or 0)
 
     async def _guarded(self, work: _Work) -> None:
         """An attempt that meets a fault of ours is uncertain: the fire is kept, and the server asked about it."""
@@ -221,14 +203,14 @@ class Attempts:
             work.fire = replace(work.fire, lateness_seconds=lateness(work.asked_for_at, now))
         try:
             run = await self._start_or_find(work)
-        except _NotSettled:
-            self._later(min(_LOOK_AGAIN, max(0.05, work.settle_at - asyncio.get_running_loop().time())), work)
+        except _NotSettled as wait:
+            self._later(wait.seconds, work)
         except _Lapsed:
             await self._give_up(work, work.end or retry.lapsed(work.failure, work.tried))
         except ZendaemonError as failure:
             await self._after(work, failure)
         else:
-            self._reached(busy=False)
+            self.queue.answered()
             await self._started(work, run)
 
     async def _start_or_find(self, work: _Work) -> Run:
@@ -238,16 +220,19 @@ class Attempts:
             resolved = await self._targets.resolved(work.schedule)
         except Unresolved:
             if work.ask_first and (run := await self._server.find_run(name, fire.project)) is not None:
+                self._check_settled(run)
                 return run
             raise
         if work.ask_first:
             run = await self._server.find_run(name, resolved.project or fire.project)
             if run is not None:
                 self._check_ours(work, run, resolved)
+                self._check_settled(run)
                 return run
             lapsed = work.end is not None or self._now() >= work.deadline
-            if (lapsed or not resolved.unique_names) and asyncio.get_running_loop().time() < work.settle_at:
-                raise _NotSettled
+            left = work.settle_at - asyncio.get_running_loop().time()
+            if (lapsed or not resolved.unique_names) and left > 0:
+                raise _NotSettled(min(_LOOK_AGAIN, max(0.05, left)))
             if lapsed:
                 raise _Lapsed
             work.ask_first = False
@@ -262,20 +247,33 @@ class Attempts:
         """Raise NameTaken, with the run's id, when the run of that name cannot be this fire's."""
         if run.pipeline_id is not None and run.pipeline_id != resolved.pipeline_id:
             raise _Foreign(f"run {run.id} of another pipeline has the name {run.name!r}")
-        if run.created is not None and run.created - self._server.skew < work.asked_for_at - CLOCK_TOLERANCE:
+        if run.created is None or run.created >= work.asked_for_at + work.skew - CLOCK_TOLERANCE:
+            return  # by the server's clock as it was when the fire came into our hands
+        if self._age(run) > work.age(self._now(), asyncio.get_running_loop().time()):
             raise _Foreign(f"run {run.id} with the name {run.name!r} was there before the fire time")
 
+    def _check_settled(self, run: Run) -> None:
+        """Raise _NotSettled while the server may still take the run back."""
+        if run.status in QUEUED and run.created is not None and (left := SETTLES - self._age(run)) > timedelta():
+            raise _NotSettled(min(left, SETTLES).total_seconds())
+
+    def _age(self, run: Run) -> timedelta:
+        """How long ago a run was created, by the server's clock at its last answer."""
+        return self._now() + self._server.skew - (run.created or self._now())
+
     async def _settle_removed(self, fire: Fire, settle_at: float) -> None:
-        run = None
-        while run is None:
+        while True:
             try:
                 run = await self._server.find_run(fire.run_name or "", fire.project)
-            except ServerError as error:
+                if run is not None:
+                    self._check_settled(run)
+                    break
+            except (ServerError, _NotSettled) as error:
                 log.debug("fire.uncertain", **fire_values(fire), error=str(error))
             else:
-                if run is None and asyncio.get_running_loop().time() >= settle_at:
+                if asyncio.get_running_loop().time() >= settle_at:
                     break
-            await asyncio.sleep(0 if run else _LOOK_AGAIN)
+            await asyncio.sleep(_LOOK_AGAIN)
         if run is not None:
             fire = replace(fire, state=FireState.STARTED, run_id=run.id, run_status=run.status)
         else:
@@ -285,7 +283,8 @@ class Attempts:
     async def _after(self, work: _Work, failure: ZendaemonError) -> None:
         """Retry, ask or give up, as core.retry decides."""
         self._note(failure)
-        work.failure = failure
+        if work.end is None:
+            work.failure = failure
         tried = work.tried
         if isinstance(failure, Uncertain):
             work.settle_at = asyncio.get_running_loop().time() + self._settle_after
@@ -328,36 +327,11 @@ class Attempts:
     def _note(self, failure: ZendaemonError) -> None:
         """Adapt the pace to what a failure says of the server. One that answers 500 is unwell, and yet there."""
         if isinstance(failure, Unavailable) and not failure.busy and failure.status != HTTPStatus.INTERNAL_SERVER_ERROR:
-            self._unreachable(failure)
+            self.queue.away(failure)
         elif isinstance(failure, Unavailable) or (isinstance(failure, Uncertain) and failure.status in (429, 503)):
-            self._reached(busy=True)
-            self._close_gate(failure)
+            self.queue.busy(failure)
         elif isinstance(failure, ServerError) and failure.status is not None:
-            self._reached(busy=False)
-
-    def _unreachable(self, failure: Unavailable) -> None:
-        self.pace = self.pace.down()
-        self._close_gate(failure)
-        if self.unavailable_since is None:
-            self.unavailable_since = self._now()
-            log.error("server.unavailable", error=str(failure), waiting=self.waiting + 1)
-
-    def _reached(self, *, busy: bool) -> None:
-        self.pace = self.pace.busy() if busy else self.pace.answered()
-        if self.unavailable_since is not None:
-            down_for = (self._now() - self.unavailable_since).total_seconds()
-            self.unavailable_since = None
-            log.info("server.back", down_seconds=round(down_for, 3), waiting=self.waiting)
-        if not busy:
-            self._opens_at = 0.0
-
-    def _close_gate(self, failure: Unavailable | Uncertain) -> None:
-        loop = asyncio.get_running_loop()
-        pause = max(self.pace.pause(self._random.random()), failure.retry_after or 0)
-        self._opens_at = max(self._opens_at, loop.time() + pause)
-        if self._gate is not None:
-            self._gate.cancel()
-        self._gate = loop.call_at(self._opens_at, self._pump)
+            self.queue.answered()
 
     def _say_retry(self, work: _Work, failure: ZendaemonError, decision: retry.RetryAfter) -> None:
         event = "fire.uncertain" if isinstance(failure, Uncertain | NameTaken) else "fire.retrying"
@@ -391,6 +365,10 @@ class Attempts:
 
 class _Foreign(NameTaken):
     """A run with the fire's name is somebody else's."""
+
+
+def _rank(work: _Work) -> Rank:
+    return -work.schedule.priority, work.fire.fire_time
 
 
 def _may_have_run(work: _Work, failure: ZendaemonError) -> bool:

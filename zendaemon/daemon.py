@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zendaemon.engine import Engine
     from zendaemon.journal import Journal
     from zendaemon.loader import Loaded
+    from zendaemon.retention import Retention
     from zendaemon.runs import Runs
     from zendaemon.systemd import Notifier
     from zendaemon.targets import Targets
@@ -44,6 +45,7 @@ class Daemon:
         targets: Targets,
         attempts: Attempts,
         runs: Runs,
+        retention: Retention,
         journal: Journal,
         timers: Timers,
         notifier: Notifier,
@@ -56,6 +58,7 @@ class Daemon:
         self._targets = targets
         self._attempts = attempts
         self._runs = runs
+        self._retention = retention
         self._journal = journal
         self._timers = timers
         self._notifier = notifier
@@ -88,6 +91,7 @@ class Daemon:
             for name, work in (
                 ("engine", self._engine.run()),
                 ("runs", self._runs.run()),
+                ("retention", self._retention.run()),
                 ("targets", self._targets.run(self._resolve_interval)),
                 ("reloads", self._reload_on_hangup()),
                 ("watchdog", self._feed_watchdog()),
@@ -219,14 +223,14 @@ class Daemon:
             "started_at": _text(self._started_at),
             "server": {
                 "url": self._server_url,
-                "available": self._attempts.unavailable_since is None,
-                "unavailable_since": _text(self._attempts.unavailable_since),
+                "available": self._attempts.queue.unavailable_since is None,
+                "unavailable_since": _text(self._attempts.queue.unavailable_since),
             },
             "reload": self._last_reload,
             "attempts": {
-                "in_flight": self._attempts.in_flight,
-                "waiting": self._attempts.waiting,
-                "limit": self._attempts.pace.limit,
+                "in_flight": self._attempts.queue.in_flight,
+                "waiting": self._attempts.queue.waiting,
+                "limit": self._attempts.queue.pace.limit,
             },
             "unresolved": dict(self._targets.unresolved),
             "schedules": [self._schedule(schedule, now) for schedule in self._engine.schedules.schedules.values()],

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from zendaemon.awake import Awake
 from zendaemon.core.changes import Changes, changes
 from zendaemon.core.errors import JournalError, ZendaemonError
 from zendaemon.core.fire import Fire, FireState, run_name
@@ -22,7 +23,7 @@ from zendaemon.core.schedule import Overlap, Schedule, ScheduleSet
 from zendaemon.events import say_closed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from zendaemon.attempts import Attempts
@@ -35,9 +36,12 @@ log = structlog.get_logger()
 
 TICK = 0.5
 """Seconds between two looks at the clocks."""
-_ASLEEP = timedelta(seconds=10)
 _CLOCK_BEHIND = timedelta(minutes=1)
 _JOURNAL_RETRY = 1.0
+_SLICE = 200
+"""The most fires of one schedule that are claimed at once; a catch-up goes on with the next wake."""
+_BACKLOG = 2000
+"""While so many fires wait for the server, a catch-up claims no more."""
 
 
 class Engine:
@@ -63,12 +67,13 @@ class Engine:
         self._woken: set[str] = set()
         self._wake = asyncio.Event()
         self._watermarks: dict[str, datetime] = {}
-        self._counts: Counter[str] = Counter()
-        self._open: Counter[str] = Counter()
+        self._started: Counter[str] = Counter()
+        self._open: defaultdict[str, dict[UUID, Fire]] = defaultdict(dict)
+        self._behind: set[str] = set()
+        self._in_doubt = False
         self._running: defaultdict[str, set[str]] = defaultdict(set)
         self._waiting: dict[UUID, asyncio.Future[Fire]] = {}
-        self._awake_since = now()
-        self._last_look = self._awake_since
+        self._awake = Awake(now, monotonic)
         self.timers: Timers | None = None
         self.schedules = ScheduleSet()
         self.beat = monotonic()
@@ -82,9 +87,11 @@ class Engine:
 
     async def start(self, schedules: ScheduleSet) -> None:
         """Take over what an earlier process left, then the schedule set with what came due in between."""
+        self._awake = Awake(self._now, self._monotonic)
         await self._targets.load()
         left = await self._journal.claims()
-        self._open.update(fire.schedule for fire in left)
+        for fire in left:
+            self._open[fire.schedule][fire.key] = fire
         for fire in await self._journal.followed():
             self._running[fire.schedule].add(fire.run_id or "")
             self._runs.follow(fire)
@@ -95,21 +102,30 @@ class Engine:
     async def apply(self, new: ScheduleSet) -> Changes:
         """Replace the schedule set at one instant: fires due before it by the old set, after it by the new one."""
         async with self._deciding:
-            found = changes(self.schedules, new)
-            now = self._now()
-            gone = {name for name in found.changed if not new.schedules[name].enabled}
-            closing = gone.union(found.removed, found.restarted)
-            await self._decide((*found.changed, *found.removed), now, closing)
-            enabled = new.enabled()
-            rules = {schedule.name: rule_text(schedule.trigger) for schedule in enabled}
-            watermarks = await self._journal.sync(rules, found.restarted, now)
-            counts = await self._journal.run_counts([s.name for s in enabled if s.max_runs])
-            self._watermarks, self._counts, self.schedules = watermarks, Counter(counts), new
+            with self._awake.deciding() as now:
+                found = await self._replace(new, now)
         self._warn_of_clock(now)
+        enabled = new.enabled()
         self._targets.watch(enabled)
         if self.timers is not None:
             self.timers.set(enabled)
         self.wake(schedule.name for schedule in enabled)
+        return found
+
+    async def _replace(self, new: ScheduleSet, now: datetime) -> Changes:
+        found = changes(self.schedules, new)
+        gone = {name for name in found.changed if not new.schedules[name].enabled}
+        closing = gone.union(found.removed, found.restarted)
+        undecided: Collection[str] = (*found.changed, *found.removed)
+        while undecided:
+            undecided = await self._decide(undecided, now, closing)
+        enabled = new.enabled()
+        counted = [schedule.name for schedule in enabled if schedule.max_runs and schedule.name not in self._started]
+        counts = await self._journal.run_counts(counted)
+        self._started.update({name: counts.get(name, 0) for name in counted})
+        rules = {schedule.name: rule_text(schedule.trigger) for schedule in enabled}
+        self._watermarks = await self._journal.sync(rules, found.restarted, now)
+        self.schedules = new
         return found
 
     async def fire_now(self, name: str) -> tuple[Fire, asyncio.Future[Fire]]:
@@ -135,13 +151,12 @@ class Engine:
                 project=schedule.project,
                 claimed_at=now,
             )
-            if await self._journal.claim([fire], {}):
+            if await self._claim([fire], {}):
                 break
             fire_time += timedelta(seconds=1)
         closed: asyncio.Future[Fire] = asyncio.get_running_loop().create_future()
         self._waiting[fire.key] = closed
-        self._open[name] += 1
-        self._attempts.submit(fire, schedule)
+        self._hand_over(fire, schedule)
         return fire, closed
 
     async def stop(self) -> None:
@@ -152,97 +167,114 @@ class Engine:
     async def run(self) -> None:
         """Decide for ever. A journal that cannot be written stops the deciding, never the task."""
         while True:
+            if self._attempts.queue.waiting < _BACKLOG and self._behind:
+                self.wake(self._behind)
             try:
                 async with asyncio.timeout(TICK):
                     await self._wake.wait()
             except TimeoutError:
                 pass
-            self._tick()
+            now = self._awake.look()
+            if self.timers is not None:
+                self.timers.tick(now, self._monotonic())
             if self._wake.is_set():
-                began = self._monotonic()
                 await self._decide_woken()
-                # Time that the deciding took, as with a locked journal, is no sleep; the monotonic clock counts none.
-                self._last_look += timedelta(seconds=self._monotonic() - began)
             self.beat = self._monotonic()
-
-    def _tick(self) -> None:
-        """Notice sleep: when nobody looked for a while, what came due meanwhile is a misfire."""
-        now = self._now()
-        if now - self._last_look > _ASLEEP:
-            log.warning("clock.jumped", seconds=round((now - self._last_look).total_seconds(), 3))
-            self._awake_since = now
-        elif now < self._last_look - timedelta(seconds=1):
-            log.warning("clock.jumped", seconds=round((now - self._last_look).total_seconds(), 3))
-        self._last_look = now
-        if self.timers is not None:
-            self.timers.tick(now, self._monotonic())
 
     async def _decide_woken(self) -> None:
         self._wake.clear()
         names, self._woken = self._woken, set()
         try:
             async with self._deciding:
-                await self._decide(names, self._now())
+                with self._awake.deciding() as now:
+                    if self._in_doubt:
+                        await self._look_into_journal()
+                    self._behind = (self._behind - names).union(await self._decide(names, now))
         except JournalError as error:
             log.error("journal.unavailable", error=str(error))  # noqa: TRY400 - no traceback wanted
             self.beat = self._monotonic()
             await asyncio.sleep(_JOURNAL_RETRY)
             self.wake(names)
 
-    async def _decide(self, names: Iterable[str], now: datetime, closing: Collection[str] = ()) -> None:
+    async def _decide(self, names: Iterable[str], now: datetime, closing: Collection[str] = ()) -> set[str]:
         """Plan these schedules, claim in one transaction, and hand over what is to be started.
 
         By name, so that equals in priority and age start in an order that everyone can tell beforehand. The triggers of
-        those in `closing` go at `now`.
+        those in `closing` go at `now`. Returns those of which only the oldest fires were decided, so that a long
+        catch-up is done in slices and delays nothing that is on time.
         """
         planned: list[Fire] = []
         watermarks: dict[str, datetime] = {}
+        behind: set[str] = set()
         for name in sorted(names):
             schedule = self.schedules.schedules.get(name)
             if schedule is None or name not in self._watermarks:
                 continue
             try:
-                decided = plan(schedule, self._standing(schedule), now, closing=name in closing)
+                decided = plan(schedule, self._standing(schedule), now, closing=name in closing, limit=_SLICE)
             except Exception:
                 log.exception("engine.error", schedule=name)
                 continue
             if decided.fires:
                 planned.extend(decided.fires)
                 watermarks[name] = decided.watermark
-        if not watermarks:
-            return
-        claimed = await self._journal.claim(planned, watermarks)
-        self._watermarks.update(watermarks)
-        for fire in claimed:
-            self._hand_over(fire)
+            if decided.more:
+                behind.add(name)
+        if watermarks:
+            claimed = await self._claim(planned, watermarks)
+            self._watermarks.update(watermarks)
+            for fire in claimed:
+                self._hand_over(fire, self.schedules.schedules[fire.schedule])
+        return behind
+
+    async def _claim(self, planned: Sequence[Fire], watermarks: Mapping[str, datetime]) -> list[Fire]:
+        try:
+            return await self._journal.claim(planned, watermarks)
+        except JournalError:
+            self._in_doubt = True  # a disk may have taken what it reports as failed
+            raise
+
+    async def _look_into_journal(self) -> None:
+        """The journal may have taken what it reported as failed: go on from what it has."""
+        known = await self._journal.watermarks()
+        self._watermarks = {name: max(mark, known.get(name, mark)) for name, mark in self._watermarks.items()}
+        for fire in await self._journal.claims():
+            if fire.key not in self._open[fire.schedule]:
+                schedule = self.schedules.schedules.get(fire.schedule)
+                self._open[fire.schedule][fire.key] = fire
+                if schedule is None:
+                    self._attempts.settle(fire, None)
+                else:
+                    self._attempts.submit(fire, schedule)  # it was in nobody's hands, so nothing was sent
+        self._in_doubt = False
 
     def _standing(self, schedule: Schedule) -> Standing:
         name = schedule.name
         return Standing(
             watermark=self._watermarks[name],
-            awake_since=self._awake_since,
-            active=bool(self._open[name] or self._running.get(name)),
-            runs=self._counts[name],
+            awake_since=self._awake.since,
+            active=bool(self._open.get(name) or self._running.get(name)),
+            runs=self._started[name] + sum(not fire.manual for fire in self._open[name].values()),
         )
 
-    def _hand_over(self, fire: Fire) -> None:
+    def _hand_over(self, fire: Fire, schedule: Schedule) -> None:
         if fire.state is not FireState.CLAIMED:
             say_closed(fire)
             return
-        self._open[fire.schedule] += 1
-        self._counts[fire.schedule] += 1
-        self._attempts.submit(fire, self.schedules.schedules[fire.schedule])
+        self._open[fire.schedule][fire.key] = fire
+        self._attempts.submit(fire, schedule)
 
     def _closed(self, fire: Fire) -> None:
         waiting = self._waiting.pop(fire.key, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(fire)
-        self._open[fire.schedule] -= 1
+        self._open[fire.schedule].pop(fire.key, None)
         if fire.state is FireState.STARTED:
+            if fire.schedule in self._started:
+                self._started[fire.schedule] += not fire.manual
             self._running[fire.schedule].add(fire.run_id or "")
             self._runs.follow(fire)
         else:
-            self._counts[fire.schedule] -= not fire.manual
             self._look_for_held(fire.schedule)
 
     def _ended(self, fire: Fire) -> None:

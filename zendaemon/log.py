@@ -27,6 +27,7 @@ EVENTS: dict[str, str] = {
     "fire.skipped": "closing event: not to be started, by a policy of the schedule (`reason`)",
     "fire.started": "closing event: the run `run_id` was created",
     "fire.uncertain": "an attempt's outcome is not known; the server is asked before the next one",
+    "journal.pruned": "rows that the retention settings let go were deleted from the journal",
     "journal.unavailable": "the journal cannot be written; nothing new is started until it can",
     "reload.applied": "a new schedule set is in force; what was added, changed and removed",
     "reload.problem": "one problem of a refused reload, with file, line and column",

@@ -73,6 +73,8 @@ class Settings(BaseSettings):
     settle_after: Duration = timedelta(seconds=60)
     stuck_after: Positive = timedelta(minutes=10)
     drain_timeout: Duration = timedelta(seconds=30)
+    retention: Positive = timedelta(days=90)
+    retention_count: int = Field(10_000, ge=1)
 
     @classmethod
     def settings_customise_sources(

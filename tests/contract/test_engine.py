@@ -88,11 +88,11 @@ class Daemon:
         self.engine.wake(self.engine.schedules.schedules)
 
     async def crash(self) -> None:
-        for timer in (*self.attempts._sleeping, self.attempts._gate):
+        for timer in (*self.attempts.queue._sleeping, self.attempts.queue._gate):
             if timer is not None:
                 timer.cancel()
-        self.attempts._stopping = True
-        tasks = [*self.tasks, *self.attempts._tasks]
+        self.attempts.queue._stopping = True
+        tasks = [*self.tasks, *self.attempts.queue._tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -138,7 +138,7 @@ class World:
         finally:
             await daemon.crash()
 
-    async def settled(self, count: int = 1, seconds: float = 4) -> list[Fire]:
+    async def settled(self, count: int = 1, seconds: float = 10) -> list[Fire]:
         """The rows, once there are so many and all are closed."""
         await until(lambda: len(self.rows) >= count and all(fire.final for fire in self.rows), seconds)
         await asyncio.sleep(0.05)  # what is said of a row is said once it is on disk
@@ -146,7 +146,7 @@ class World:
         return self.rows
 
 
-async def until(condition: Callable[[], object], seconds: float = 4) -> None:
+async def until(condition: Callable[[], object], seconds: float = 10) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)
@@ -259,7 +259,7 @@ async def test_killed_and_the_window_closes_while_the_server_is_away(world: Worl
     await world.server.refuse()
     world.clock.leap(minutes=5)
     async with world.daemon(nightly) as daemon:
-        await until(lambda: daemon.attempts.unavailable_since)
+        await until(lambda: daemon.attempts.queue.unavailable_since)
         await asyncio.sleep(0.3)
         assert [fire.state for fire in world.rows] == [FireState.CLAIMED]
         await world.server.listen()
@@ -330,7 +330,7 @@ async def test_a_server_that_is_away_and_comes_back(world: World) -> None:
             await until(lambda: len(daemon.targets._checked) == 3)
             await world.server.refuse()
             daemon.wake(seconds=6)
-            await until(lambda: daemon.attempts.unavailable_since)
+            await until(lambda: daemon.attempts.queue.unavailable_since)
             await asyncio.sleep(0.7)
             assert {fire.state for fire in world.rows} == {FireState.CLAIMED}
             await world.server.listen()
@@ -347,7 +347,7 @@ async def test_a_server_that_stays_away_for_the_whole_window(world: World) -> No
         await until(lambda: daemon.targets._checked)
         await world.server.refuse()
         daemon.wake(seconds=6)
-        await until(lambda: daemon.attempts.unavailable_since)
+        await until(lambda: daemon.attempts.queue.unavailable_since)
         world.clock.leap(seconds=9)
         (fire,) = await world.settled()
     assert (fire.state, fire.reason) == (FireState.MISSED, Reason.CATCHUP_WINDOW)
@@ -493,7 +493,7 @@ async def test_a_held_fire_is_started_when_the_run_ends_also_after_its_window(wo
         (first,) = await world.settled()
         for _ in range(420):  # an hour and more, in steps that are no sleep of the machine
             world.clock.leap(seconds=9)
-            daemon.engine._last_look = world.clock()
+            daemon.engine._awake._last_look = world.clock()
         daemon.wake()
         await asyncio.sleep(0.1)
         assert len(world.rows) == 1
@@ -534,7 +534,6 @@ async def test_catch_up_over_a_restart(world: World, catchup: str, expected: str
 async def test_a_clock_that_leaps_while_awake_is_a_sleep(world: World) -> None:
     async with world.daemon(schedule(catchup="none")) as daemon:
         daemon.wake(minutes=10)
-        daemon.engine._tick()
         (fire,) = await world.settled()
     assert (fire.state, fire.reason) == (FireState.MISSED, Reason.CATCHUP_NONE)
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
+import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -12,18 +15,20 @@ import time
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from privileges import nobody
 
 from zendaemon.core.errors import JournalError, SettingsError
 from zendaemon.core.fire import Fire, FireState, Reason
-from zendaemon.journal import Journal, database, read_history
+from zendaemon.journal import Journal, database, read_history, store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
 TIME = datetime(2026, 11, 23, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -202,8 +207,10 @@ async def test_run_counts(path: Path) -> None:
     states = [FireState.CLAIMED, FireState.STARTED, FireState.FAILED, FireState.SKIPPED, FireState.MISSED]
     rows = [replace(FIRE, fire_time=TIME + number * HOUR, state=state) for number, state in enumerate(states)]
     async with opened(path) as journal:
-        await journal.claim([*rows, replace(FIRE, manual=True), replace(FIRE, schedule="other")], {})
-        assert await journal.run_counts(["nightly", "none"]) == {"nightly": 2}
+        manual = replace(FIRE, manual=True, state=FireState.STARTED)
+        await journal.claim([*rows, manual, replace(FIRE, schedule="other")], {})
+        counts = await journal.run_counts(["nightly", "other", *(f"none-{number}" for number in range(2000))])
+        assert {name: count for name, count in counts.items() if count} == {"nightly": 1}, "open claims are no runs yet"
         assert await journal.run_counts([]) == {}
 
 
@@ -342,12 +349,36 @@ def test_a_folder_that_is_read_only(path: Path) -> None:
 async def test_a_journal_of_a_newer_version(path: Path) -> None:
     async with opened(path):
         pass
-    sql(path, "update alembic_version set version_num = '9999'")
+    sql(path, "update alembic_version set version_num = '9' || version_num")
     with pytest.raises(JournalError, match="newer zendaemon"):
         Journal.open(url(path))
-    sql(path, "update alembic_version set version_num = '0001'")
+    sql(path, "update alembic_version set version_num = substr(version_num, 2)")
     async with opened(path):
         pass
+
+
+async def test_a_journal_of_an_older_version_is_brought_up_with_its_rows(path: Path) -> None:
+    path.parent.mkdir()
+    engine = database.connect(url(path))
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    engine.dispose()
+    sql(path, "insert into schedules (name, rule, watermark) values ('nightly', '1', '2026-11-23 02:00:00.000000')")
+    sql(
+        path,
+        "insert into fires (schedule, fire_time, manual, state, run_id, run_name, run_status, attempts, claimed_at,"
+        " decided_at, followed) values ('nightly', '2026-11-23 02:00:00.000000', 0, 'started', 'r1', 'nightly-x',"
+        " 'initializing', 1, '2026-11-23 02:00:00.000000', '2026-11-23 02:00:00.000000', 1)",
+    )
+    async with opened(path) as journal:
+        assert list(read_history(url(path))) == [STARTED] == await journal.followed()
+        assert await journal.run_counts(["nightly"]) == {"nightly": 1}
+        assert await journal.sync({"nightly": "1"}, [], TIME + HOUR) == {"nightly": TIME}
+    assert sql(path, "select version_num from alembic_version") == [("0002",)]
+    assert sql(path, "select name, pruned_runs from schedules") == [("nightly", 0)]
 
 
 async def test_a_migration_that_is_interrupted_begins_anew(path: Path) -> None:
@@ -394,6 +425,148 @@ async def test_a_lock_of_another_is_waited_for(path: Path) -> None:
             await asyncio.sleep(0.2)
             other.execute("COMMIT")
             assert await claiming == [FIRE]
+
+
+def beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm"], ids=["journal", "log", "index of the log"])
+async def test_a_file_that_is_moved_away_is_noticed_and_works_again_when_it_is_back(path: Path, suffix: str) -> None:
+    file = beside(path, suffix)
+    async with opened(path) as journal:
+        await journal.claim([FIRE], {})
+        file.rename(path.with_name("away"))
+        for work in (
+            journal.claim([replace(FIRE, schedule="other")], {}),
+            journal.record(STARTED),
+            journal.claims(),
+            journal.sync({"a": "1"}, [], TIME),
+        ):
+            with pytest.raises(JournalError, match=rf"{file} was deleted or moved away .*; .*docs/journal\.md"):
+                await work
+        assert not file.exists(), "no other was made in its place"
+        path.with_name("away").rename(file)
+        assert await journal.claims() == [FIRE], "nothing was written meanwhile"
+        await journal.record(STARTED)
+    assert list(read_history(url(path))) == [STARTED]
+
+
+async def test_a_new_connection_opens_the_same_file_or_none(path: Path) -> None:
+    """There is one connection for the life of a journal; should it ever break, this is what the next one must do."""
+    async with opened(path) as journal:
+        await journal.claim([FIRE], {})
+        journal._engine.dispose()
+        assert not beside(path, "-wal").exists()
+        assert await journal.claims() == [FIRE], "a log that went with its connection is not missed"
+        path.rename(path.with_name("away"))
+        journal._engine.dispose()
+        with pytest.raises(JournalError, match="moved away"):
+            await journal.claims()
+        assert not path.exists(), "no empty journal was made"
+        path.with_name("away").rename(path)
+        assert await journal.claims() == [FIRE]
+        assert await journal.claims() == [FIRE], "the new connection's log is known"
+        beside(path, "-wal").rename(path.with_name("away"))
+        with pytest.raises(JournalError, match="moved away"):
+            await journal.claims()
+
+
+async def test_a_disk_that_was_full_is_told_and_works_again(path: Path) -> None:
+    async with opened(path) as journal:
+        await journal.claim([FIRE], {})
+        size = beside(path, "-wal").stat().st_size
+        unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, unlimited[1]))
+        try:
+            with pytest.raises(JournalError, match="cannot be used"):
+                await journal.claim([replace(FIRE, schedule="other")], {})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        assert await journal.claims() == [FIRE]
+        assert await journal.claim([replace(FIRE, schedule="other")], {}) == [replace(FIRE, schedule="other")]
+
+
+async def test_a_folder_that_is_moved_away_is_noticed_and_works_again_when_it_is_back(path: Path) -> None:
+    async with opened(path) as journal:
+        path.parent.rename(path.parent.with_name("away"))
+        with pytest.raises(JournalError, match="moved away"):
+            await journal.claim([FIRE], {})
+        path.parent.with_name("away").rename(path.parent)
+        assert await journal.claim([FIRE], {}) == [FIRE]
+
+
+async def test_a_journal_that_is_replaced_is_noticed(path: Path) -> None:
+    async with opened(path) as journal:
+        shutil.copy(path, path.with_name("copy"))
+        path.with_name("copy").replace(path)
+        with pytest.raises(JournalError, match="was replaced"):
+            await journal.claim([FIRE], {})
+
+
+async def test_a_claim_is_undone_when_the_journal_goes_while_it_waits_for_a_lock(path: Path) -> None:
+    async with opened(path) as journal:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            claiming = asyncio.create_task(journal.claim([FIRE], {}))
+            await asyncio.sleep(0.2)
+            path.rename(path.with_name("away"))
+            other.execute("ROLLBACK")
+        with pytest.raises(JournalError, match="moved away"):
+            await claiming
+        path.with_name("away").rename(path)
+        assert await journal.claims() == []
+        assert await journal.claim([FIRE], {}) == [FIRE]
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm"])
+async def test_what_was_in_a_deleted_log_is_written_at_the_end(path: Path, suffix: str) -> None:
+    rows = [replace(FIRE, fire_time=TIME + timedelta(seconds=number)) for number in range(50)]
+    async with opened(path) as journal:
+        for fire in rows:
+            await journal.claim([fire], {})
+        beside(path, suffix).unlink()
+        with pytest.raises(JournalError, match="deleted"):
+            await journal.claim([replace(FIRE, schedule="other")], {})
+    async with opened(path) as journal:
+        assert await journal.claims() == rows
+    assert sql(path, "pragma integrity_check") == [("ok",)]
+
+
+async def test_a_folder_that_cannot_be_looked_into_is_told(path: Path) -> None:
+    async with opened(path) as journal:
+        path.parent.chmod(0o755)
+        path.chmod(0o666)
+        path.parent.parent.chmod(0)
+        try:
+            with nobody(), pytest.raises(JournalError, match="cannot be looked at: Permission denied"):
+                await journal.claim([FIRE], {})
+        finally:
+            path.parent.parent.chmod(0o755)
+        assert await journal.claim([FIRE], {}) == [FIRE]
+
+
+async def test_later_pages_of_the_history_cost_no_more_than_the_first(path: Path) -> None:
+    rows = [replace(FIRE, fire_time=TIME + timedelta(seconds=number)) for number in range(10_000)]
+    async with opened(path) as journal:
+        await journal.claim(rows, {})
+    engine = database.connect(url(path), read_only=True)
+    with engine.connect() as connection:
+        raw = connection.connection.dbapi_connection
+        assert isinstance(raw, sqlite3.Connection)
+        costs = [0]
+
+        def cost() -> None:
+            costs[-1] += 1
+
+        raw.set_progress_handler(cost, 100)  # called for each hundred steps of SQLite's machine
+        for number, _ in enumerate(store.history(connection)):
+            if number % 500 == 499:
+                costs.append(0)
+    engine.dispose()
+    assert len(costs) == 21
+    assert max(costs) <= 1.5 * costs[0]
 
 
 @pytest.mark.parametrize("bad", ["sqlite://", "sqlite:///:memory:", "nonsense", "postgresql://u:secret@h/d"])

@@ -17,6 +17,7 @@ from standin import server as standins
 from standin.server import StandIn
 from structlog.testing import capture_logs
 
+from zendaemon import awake
 from zendaemon import engine as engines
 from zendaemon.control import NAME, Control, ask
 from zendaemon.core.errors import Invalid, ZendaemonError
@@ -43,7 +44,7 @@ async def test_time_spent_waiting_for_a_locked_journal_is_no_sleep(
 ) -> None:
     monkeypatch.setattr(database, "_BUSY_MS", 2000)
     monkeypatch.setattr(engines, "_JOURNAL_RETRY", 0.05)
-    monkeypatch.setattr(engines, "_ASLEEP", timedelta(seconds=1.5))
+    monkeypatch.setattr(awake, "ASLEEP", timedelta(seconds=1.5))
     with capture_logs() as logs:
         async with world.daemon(schedule(every="1s", catchup="none")) as daemon:
             await until(lambda: daemon.targets._checked)

@@ -87,6 +87,8 @@ class Daemon:
         self.schedules.mkdir(parents=True, exist_ok=True)
         known = {"schedules": self.schedules, "state": self.state, "server_url": server_url, "username": "default"}
         self.settings = {**known, **settings}
+        self.prefix: list[str] = []
+        """What runs its commands, such as one that enters a namespace."""
         self.lines: list[Json] = []
         self.stray: list[str] = []
         """What is on stderr and no JSON: complaints and tracebacks."""
@@ -126,7 +128,7 @@ class Daemon:
         assert not self.running
         self.lines, self.stray = [], []
         self._process = subprocess.Popen(
-            [ZENDAEMON, "run"],
+            [*self.prefix, ZENDAEMON, "run"],
             cwd=self.folder,
             env=self._environment(self.settings),
             stdin=subprocess.DEVNULL,
@@ -209,6 +211,9 @@ class Daemon:
 
     def history(self, name: str | None = None) -> list[Json]:
         """What `zendaemon history --json` shows, but oldest first."""
+        if self.prefix:  # its files may be where only its commands can see them
+            shown = self.command("history", *([name] if name else []), "--json", "--limit", "1000000")
+            return [json.loads(line) for line in shown.stdout.splitlines()][::-1]
         rows = read_history(f"sqlite:///{self.state / 'journal.db'}", name)
         return [fire.as_json() for fire in unfolded(rows)][::-1]
 
@@ -225,7 +230,7 @@ class Daemon:
     def command(self, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
         """Any command of zendaemon with the daemon's own environment, changed by `settings`."""
         return subprocess.run(
-            [ZENDAEMON, *arguments],
+            [*self.prefix, ZENDAEMON, *arguments],
             cwd=self.folder,
             env=self._environment({**self.settings, **settings}),
             capture_output=True,

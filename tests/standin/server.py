@@ -2,7 +2,7 @@
 
 What it answers is a small part of what the real servers of each generation answer, in their shapes; a contract test
 (tests/contract/test_zenml_standin.py) holds the one against the other. It keeps every arrival, and does to each start
-what its script says.
+what its script says, or what is drawn for it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from uuid import uuid4
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 Json = dict[str, Any]
 
@@ -31,12 +31,17 @@ API_KEY = "ZENKEY_of-the-stand-in"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What becomes of one start. `created`: the run is made all the same. Without status the connection is reset."""
+    """What becomes of one request. Without status the connection is reset.
+
+    `created`: the run is made all the same, once the server was at work for `late` seconds. The answer takes `seconds`
+    more.
+    """
 
     status: int | None = None
     body: object = None
     headers: Mapping[str, str] = field(default_factory=dict)
     created: bool = False
+    late: float = 0.0
     seconds: float = 0.0
 
 
@@ -83,7 +88,8 @@ class Arrival:
 class StandIn:
     """A server of one generation with one pipeline, `training`, and what that generation runs of it.
 
-    An async context manager. `faults` are used up by the starts, in order; `runs` are the runs made, by name.
+    An async context manager. `faults` are used up by the starts, in order; `draw` decides about every other request.
+    `runs` are the runs made, by name; `creations` has a name once for every run that was ever made of it.
     """
 
     def __init__(self, version: str = "0.98.0", *, token_life: int | None = None, pipeline: str = "training") -> None:
@@ -92,7 +98,15 @@ class StandIn:
         self.arrivals: list[Arrival] = []
         self.faults: deque[Fault] = deque()
         self.logins: deque[Fault] = deque()
+        self.draw: Callable[[Arrival], Fault | None] = lambda _: None
         self.runs: dict[str, Json] = {}
+        self.creations: list[str] = []
+        self.run_status: str | None = None
+        """What the status of every run is when it is looked at; None for its own."""
+        self.hangs_up = False
+        """Whether connections are accepted and cut at once."""
+        self.connections = self.in_hand = self.most_in_hand = 0
+        """Connections that were accepted; starts that are being answered, now and at most."""
         self.pipeline = pipeline
         self.target_id = str(uuid4())
         self._pipeline_id, self._project_id, self._deployment_id = (str(uuid4()) for _ in range(3))
@@ -143,12 +157,15 @@ class StandIn:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        self.connections += 1
+        if self.hangs_up:
+            writer.transport.abort()
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            while True:
+            while not self.hangs_up:
                 arrival = await _read(reader)
                 self.arrivals.append(arrival)
-                fault = self.faults.popleft() if arrival.is_start and self.faults else None
-                status, body, headers = await self._answer(arrival, fault)
+                with self._counted(arrival):
+                    status, body, headers = await self._answer(arrival, self._fault(arrival))
                 if status is None:
                     writer.transport.abort()
                     break
@@ -157,16 +174,37 @@ class StandIn:
         self._writers.discard(writer)
         writer.close()
 
+    def _fault(self, arrival: Arrival) -> Fault | None:
+        return self.faults.popleft() if arrival.is_start and self.faults else self.draw(arrival)
+
+    @contextmanager
+    def _counted(self, arrival: Arrival) -> Iterator[None]:
+        self.in_hand += arrival.is_start
+        self.most_in_hand = max(self.most_in_hand, self.in_hand)
+        try:
+            yield
+        finally:
+            self.in_hand -= arrival.is_start
+
     async def _answer(self, arrival: Arrival, fault: Fault | None) -> tuple[int | None, object, Mapping[str, str]]:
         if fault is None:
             return (*self._route(arrival), {})
         answer: tuple[int, object] = (200, None)
         if fault.created:
-            answer = self._route(arrival)
+            answer = await self._late(arrival, fault.late) if arrival.is_start else self._route(arrival)
         await asyncio.sleep(fault.seconds)
         if fault.status is None:
             return None, None, {}
         return fault.status, answer[1] if fault.body is None else fault.body, fault.headers
+
+    async def _late(self, arrival: Arrival, seconds: float) -> tuple[int, object]:
+        """The answer to a start after a while; servers up to 0.62 look at the names before it, and not again."""
+        name = arrival.config.get("run_name")
+        free = name not in self.runs
+        await asyncio.sleep(seconds)
+        if free and self.version == "0.62.0":
+            self.runs.pop(name, None)
+        return self._route(arrival)
 
     def _route(self, arrival: Arrival) -> tuple[int, object]:
         match arrival.method, arrival.path.removeprefix("/api/v1").strip("/").split("/"):
@@ -221,8 +259,13 @@ class StandIn:
             return refusal
         if name in self.runs:
             return 409, _error("EntityExistsError", f"A pipeline run with name '{name}' already exists.")
+        self.creations.append(name)
         self.runs[name] = self._row(name, status="initializing")
         return 200, self.runs[name]
+
+    def _looked_at(self) -> list[Json]:
+        seen = {"status": self.run_status} if self.run_status else {}
+        return [run | {"body": run["body"] | seen} for run in self.runs.values()]
 
     def _rows(self, thing: str) -> list[Json]:
         return self._lists().get(thing, list)()
@@ -231,7 +274,7 @@ class StandIn:
         scope = "projects" if self.version == "0.98.0" else "workspaces"
         return {
             scope: lambda: [{"id": self._project_id, "name": "default", "body": {}}],
-            "runs": lambda: list(self.runs.values()),
+            "runs": self._looked_at,
             "pipelines": lambda: [self._row(self.pipeline, self._pipeline_id, version="45")],
             "pipeline_builds": lambda: [self._runnable("build", None)],
             "run_templates": lambda: [self._runnable("template", f"{self.pipeline}-prod")],

@@ -18,7 +18,7 @@ LAYERS = [
     {"daemon"},
     {"engine"},
     {"attempts"},
-    {"targets", "runs", "timers", "events"},
+    {"targets", "runs", "retention", "timers", "events", "queue", "awake"},
     {"loader", "zenml", "journal", "settings", "systemd", "log", "control"},
     {"clock"},
     {"core"},

@@ -61,10 +61,12 @@ def test_under_systemd_state_and_credentials_are_found(monkeypatch: pytest.Monke
     [
         ({"ZENDAEMON_MAX_CONCURRENCY": "many"}, ["max_concurrency", "ZENDAEMON_MAX_CONCURRENCY", "integer"]),
         ({"ZENDAEMON_RESOLVE_INTERVAL": "soon"}, ["resolve_interval", "no duration"]),
+        ({"ZENDAEMON_RETENTION": "0s"}, ["retention", "longer than zero"]),
+        ({"ZENDAEMON_RETENTION_COUNT": "0"}, ["retention_count", "greater than or equal to 1"]),
         ({"ZENDAEMON_LOG_FORMAT": "xml"}, ["log_format", "json"]),
         ({"ZENDAEMON_MAX_CONCURRENCY": "0", "ZENDAEMON_LOG_LEVEL": "loud"}, ["max_concurrency", "log_level"]),
     ],
-    ids=["no number", "no duration", "unknown format", "all problems at once"],
+    ids=["no number", "no duration", "keep nothing", "keep none", "unknown format", "all problems at once"],
 )
 def test_a_wrong_setting_is_named(variables: dict[str, str], words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in variables.items():
@@ -73,6 +75,13 @@ def test_a_wrong_setting_is_named(variables: dict[str, str], words: list[str], m
         load_settings()
     for word in words:
         assert word in str(caught.value)
+
+
+def test_retention(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (load_settings().retention, load_settings().retention_count) == (timedelta(days=90), 10_000)
+    monkeypatch.setenv("ZENDAEMON_RETENTION", "2w")
+    monkeypatch.setenv("ZENDAEMON_RETENTION_COUNT", "500")
+    assert (load_settings().retention, load_settings().retention_count) == (timedelta(weeks=2), 500)
 
 
 def test_an_unknown_key_of_the_file_gets_a_near_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

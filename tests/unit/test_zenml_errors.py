@@ -121,13 +121,13 @@ TABLE: list[tuple[str, Purpose, httpx.Response, type[ServerError], str]] = [
     ("list: right", READ, answer(403), Rejected, "right"),
     ("list: limit", READ, answer(429), Unavailable, ""),
     ("list: broken", READ, answer(500, "Internal Server Error"), Unavailable, ""),
-    ("list: redirect", READ, answer(302, location="/login"), Rejected, "https://z/login"),
+    ("list: redirect", READ, answer(302, location="/login"), Unavailable, "https://z/login"),
     ("login: wrong", LOGIN, answer(401, detail("CredentialsNotValid", "no")), Unauthorized, "check"),
     ("login: limit", LOGIN, answer(429, {"detail": "Minute request limit exceeded."}), Unauthorized, "Minute request"),
     ("login: grant", LOGIN, answer(400, {"detail": "Unsupported grant type: x"}), Unauthorized, ""),
     ("login: none", LOGIN, answer(404), Unauthorized, "server URL"),
     ("login: broken", LOGIN, answer(500), Unavailable, ""),
-    ("login: redirect", LOGIN, answer(307, location="https://sso/"), Rejected, "https://sso/"),
+    ("login: redirect", LOGIN, answer(307, location="https://sso/"), Unavailable, "https://sso/"),
 ]
 
 

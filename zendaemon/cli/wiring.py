@@ -10,6 +10,7 @@ from zendaemon.core.errors import SettingsError
 from zendaemon.daemon import Daemon
 from zendaemon.engine import Engine
 from zendaemon.loader import Loaded, load
+from zendaemon.retention import Retention
 from zendaemon.runs import Runs
 from zendaemon.systemd import Notifier
 from zendaemon.targets import Targets
@@ -80,6 +81,7 @@ def daemon(settings: Settings, client: ZenML, journal: Journal) -> Daemon:
         targets=targets,
         attempts=attempts,
         runs=runs,
+        retention=Retention(journal, age=settings.retention, count=settings.retention_count, now=clock.now),
         journal=journal,
         timers=timers,
         notifier=Notifier.from_environment(),

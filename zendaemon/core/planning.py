@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
-from itertools import count
+from itertools import chain, count, islice
 from typing import TYPE_CHECKING
 
 from zendaemon.core.fire import Fire, FireState, Reason, run_name
@@ -45,16 +45,20 @@ class Standing:
 class Plan:
     """What to do: `fires` in the order of their times, claimed ones to be started and the others closed at once.
 
-    `watermark` is the schedule's new one. `held` tells that a due fire waits for the active run to end (buffer_one).
+    `watermark` is the schedule's new one. `held` tells that a due fire waits for the active run to end (buffer_one),
+    `more` that there were more fires than were asked for.
     """
 
     fires: tuple[Fire, ...]
     watermark: datetime
     held: bool = False
+    more: bool = False
 
 
-def plan(schedule: Schedule, standing: Standing, now: datetime, *, closing: bool = False) -> Plan:
-    """Decide every fire time of `schedule` that is due at `now` (aware) and not decided yet.
+def plan(
+    schedule: Schedule, standing: Standing, now: datetime, *, closing: bool = False, limit: int | None = None
+) -> Plan:
+    """Decide every fire time of `schedule` that is due at `now` (aware) and not decided yet, the `limit` oldest fires.
 
     `closing` when the trigger goes at `now`: nothing may wait for its jitter or an active run any longer.
     """
@@ -66,9 +70,14 @@ def plan(schedule: Schedule, standing: Standing, now: datetime, *, closing: bool
     if schedule.overlap is Overlap.BUFFER_ONE and standing.active and not closing:
         return Plan((), watermark, held=True)
     slept_until = min(due, standing.awake_since - schedule.delay - _TICK)
-    fires = [*_misfires(schedule, watermark, slept_until, due), *_on_time(schedule, max(watermark, slept_until), due)]
-    decided = tuple(_with_limits(schedule, standing, fires, now))
-    return Plan(decided, max(fire.through or fire.fire_time for fire in decided) if decided else watermark)
+    fires = chain(
+        _misfires(schedule, watermark, slept_until, due), _on_time(schedule, max(watermark, slept_until), due)
+    )
+    found = _with_limits(schedule, standing, fires, now)
+    decided = tuple(islice(found, limit))
+    if decided:
+        watermark = max(fire.through or fire.fire_time for fire in decided)
+    return Plan(decided, watermark, more=limit is not None and len(decided) == limit)
 
 
 def _on_time(schedule: Schedule, after: datetime, until: datetime) -> Iterator[Fire]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 UNAUTHORIZED_DELAY = 60.0
 """Seconds between attempts while the credentials are refused: failed logins are to be spaced (zenml-api.md, 2)."""
 _CONFLICTS = 3
+_BEFORE_THE_END = 1.0
+"""Seconds before the catch-up window closes at which a last attempt is made, however long the backoff has grown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,17 @@ def decide(failure: ZendaemonError, tried: Tried, policy: Retry, *, left: timede
         case Unavailable() | Uncertain():
             if policy.max_attempts is not None and tried.failures >= policy.max_attempts:
                 return GiveUp(FireState.FAILED, Reason.RETRIES_EXHAUSTED)
-            seconds = max(backoff(policy, tried.failures, fraction), failure.retry_after or 0)
+            seconds = max(_in_time(backoff(policy, tried.failures, fraction), left), failure.retry_after or 0)
             wait = RetryAfter(seconds, ask_first=tried.sent)
         case _:
             return GiveUp(FireState.FAILED, Reason.REJECTED)
     return wait if wait.seconds < left.total_seconds() else lapsed(failure, tried)
+
+
+def _in_time(seconds: float, left: timedelta) -> float:
+    """A wait cut short where it would outlast the catch-up window: there is a last attempt before that closes."""
+    last_chance = left.total_seconds() - _BEFORE_THE_END
+    return min(seconds, last_chance) if last_chance > 0 else seconds
 
 
 def lapsed(failure: ZendaemonError | None, tried: Tried) -> GiveUp:

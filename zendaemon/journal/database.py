@@ -60,6 +60,52 @@ class OwnerLock:
         self.release()
 
 
+class FileGuard:
+    """Notices that the files which were opened are gone: SQLite would go on writing to deleted ones.
+
+    Made when `engine` has written to `database`. The log (`-wal`) and its index (`-shm`) are guarded too: they stay the
+    same files as long as a connection is open.
+    """
+
+    def __init__(self, database: Path, engine: Engine) -> None:
+        self._database = database
+        self._opened: dict[Path, tuple[int, int]] = {}
+        self._remember()
+        event.listen(engine, "connect", self._remember)
+        event.listen(engine, "close", self._forget)
+
+    def _remember(self, *_: object) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            file = self._database.with_name(self._database.name + suffix)
+            if (found := _identity(file)) is not None:
+                self._opened.setdefault(file, found)
+
+    def _forget(self, *_: object) -> None:
+        """SQLite deletes the log with the last connection; the next one makes another."""
+        self._opened = {file: found for file, found in self._opened.items() if file == self._database}
+
+    def check(self) -> None:
+        """Raise JournalError unless all files are in their places; they may come back."""
+        for file, opened in self._opened.items():
+            found = _identity(file)
+            if found != opened:
+                raise JournalError(
+                    f"{file} was {'replaced' if found else 'deleted or moved away'} while the journal was in use",
+                    hint="put that same file back, or see docs/journal.md: When its files are deleted",
+                )
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Device and inode, None when there is no such file."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise JournalError(f"{file} cannot be looked at: {error.strerror}", hint="see docs/journal.md") from None
+    return found.st_dev, found.st_ino
+
+
 def sqlite_path(url: str) -> Path | None:
     """The file of a SQLite URL, None for other databases. Raises SettingsError for a URL that cannot be used."""
     try:

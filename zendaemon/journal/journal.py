@@ -12,8 +12,8 @@ from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError
 
 from zendaemon.core.errors import JournalError
-from zendaemon.journal import store
-from zendaemon.journal.database import OwnerLock, connect, migrate, sqlite_path
+from zendaemon.journal import pruning, store
+from zendaemon.journal.database import FileGuard, OwnerLock, connect, migrate, sqlite_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from zendaemon.core.fire import Fire
+    from zendaemon.journal.pruning import Place, Swept
 
 T = TypeVar("T")
 
@@ -29,13 +30,14 @@ T = TypeVar("T")
 class Journal:
     """The durable history of fires. Every method that returns has its changes on disk.
 
-    Methods raise JournalError when the database cannot be written (a full disk, a lock of another process); nothing
-    was changed then and the call may be repeated.
+    Methods raise JournalError when the database cannot be written (a full disk, a lock of another process, a file that
+    was deleted); nothing was changed then and the call may be repeated.
     """
 
-    def __init__(self, engine: Engine, lock: OwnerLock) -> None:
+    def __init__(self, engine: Engine, lock: OwnerLock, guard: FileGuard) -> None:
         self._engine = engine
         self._lock = lock
+        self._guard = guard
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._waiting: deque[tuple[Callable[[Connection], object], asyncio.Future[None]]] = deque()
         self._flushing: asyncio.Task[None] | None = None
@@ -57,11 +59,12 @@ class Journal:
             ) from None
         try:
             migrate(engine)
+            guard = FileGuard(path, engine)
         except JournalError:
             engine.dispose()
             lock.release()
             raise
-        return cls(engine, lock)
+        return cls(engine, lock, guard)
 
     async def close(self) -> None:
         """Finish what is being written, then let go of the file."""
@@ -78,6 +81,9 @@ class Journal:
     async def claim(self, planned: Sequence[Fire], watermarks: Mapping[str, datetime]) -> list[Fire]:
         """See store.claim."""
         return await self._call(lambda connection: store.claim(connection, planned, watermarks))
+
+    async def watermarks(self) -> dict[str, datetime]:
+        return await self._call(store.watermarks)
 
     async def claims(self) -> list[Fire]:
         return await self._call(store.claims)
@@ -105,10 +111,21 @@ class Journal:
         """Write the status of a fire's run, and whether it is to be followed further."""
         await self._write(lambda connection: store.record_status(connection, [(fire, follow)]))
 
+    async def prune_old(self, before: datetime, place: Place | None) -> Swept:
+        """See pruning.prune_old. One short transaction; others are let in before the next."""
+        return await self._call(lambda connection: pruning.prune_old(connection, before, place))
+
+    async def prune_surplus(self, keep: int, before: datetime, place: Place | None) -> Swept:
+        """See pruning.prune_surplus. One short transaction; others are let in before the next."""
+        return await self._call(lambda connection: pruning.prune_surplus(connection, keep, before, place))
+
     async def _call(self, work: Callable[[Connection], T]) -> T:
         def transact() -> T:
+            self._guard.check()
             with _translated(), self._engine.begin() as connection:
-                return work(connection)
+                done = work(connection)
+                self._guard.check()  # anew, since a lock or the work may have taken long; raising undoes the work
+                return done
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, transact)
 

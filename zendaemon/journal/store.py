@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, delete, func, literal_column, or_, select, update
+from sqlalchemy import bindparam, delete, func, literal_column, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from zendaemon.core.fire import Fire, FireState, Reason
-from zendaemon.journal.tables import LATEST, Instant, fires, resolved, schedules
+from zendaemon.journal.tables import FOLLOWED, LATEST, RUN, Instant, fires, resolved, schedules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,8 +48,9 @@ def sync(
 ) -> dict[str, datetime]:
     """Bring the table of schedules in line with the enabled ones (`rules`: name -> rule); return their watermarks.
 
-    A schedule that is new, in `restarted`, or has another rule than the journal knows starts at `now`. One that is gone
-    loses its rule, so that it starts anew when it comes back; its fires stay.
+    A schedule that is new, in `restarted`, or has another rule than the journal knows starts at `now`; after the clock
+    was set back, where its name has been decided till. One that is gone loses its rule, so that it starts anew when it
+    comes back; its fires stay.
     """
     known = {row.name: row for row in connection.execute(select(schedules))}
     anew = set(restarted)
@@ -59,13 +61,18 @@ def sync(
         if row is not None and row.rule == rule and name not in anew:
             watermarks[name] = row.watermark
             continue
-        watermarks[name] = now
-        changed.append({"name": name, "rule": rule, "watermark": now})
+        watermarks[name] = now if row is None else max(now, row.watermark)
+        changed.append({"name": name, "rule": rule, "watermark": watermarks[name]})
     _upsert_schedules(connection, changed)
     gone = [{"gone": name} for name, row in known.items() if name not in rules and row.rule is not None]
     if gone:
         connection.execute(update(schedules).where(schedules.c.name == bindparam("gone")).values(rule=None), gone)
     return watermarks
+
+
+def watermarks(connection: Connection) -> dict[str, datetime]:
+    """The watermarks of all schedules that there ever were."""
+    return {row.name: row.watermark for row in connection.execute(select(schedules.c.name, schedules.c.watermark))}
 
 
 def _upsert_schedules(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -133,24 +140,24 @@ def claims(connection: Connection) -> list[Fire]:
 
 def followed(connection: Connection) -> list[Fire]:
     """The started fires whose runs are still to be followed."""
-    return [_fire(row) for row in connection.execute(select(*_COLUMNS).where(fires.c.followed))]
+    return [_fire(row) for row in connection.execute(select(*_COLUMNS).where(text(FOLLOWED)))]
 
 
 def run_counts(connection: Connection, names: Iterable[str]) -> dict[str, int]:
-    """How many fires of each schedule were claimed or started, for `max_runs`. Manual fires do not count."""
+    """How many runs each schedule has had, for `max_runs`: those in the journal and those pruned from it.
+
+    Open claims are not among them, and manual fires do not count. Schedules without any may be absent.
+    """
     wanted = list(names)
-    if not wanted:
-        return {}
-    query = (
-        select(fires.c.schedule, func.count())
-        .where(
-            fires.c.schedule.in_(wanted),
-            fires.c.manual.is_(False),
-            fires.c.state.in_([FireState.CLAIMED.value, FireState.STARTED.value]),
-        )
-        .group_by(fires.c.schedule)
-    )
-    return {name: count for name, count in connection.execute(query)}  # noqa: C416 - rows are no tuples to mypy
+    counts: Counter[str] = Counter()
+    for first in range(0, len(wanted), _BATCH):  # a statement takes so many names, and no hundred thousand
+        some = wanted[first : first + _BATCH]
+        kept = select(fires.c.schedule, func.count()).where(text(RUN), fires.c.schedule.in_(some))
+        pruned = select(schedules.c.name, schedules.c.pruned_runs).where(schedules.c.name.in_(some))
+        for query in (kept.group_by(fires.c.schedule), pruned):
+            for name, count in connection.execute(query):
+                counts[name] += count
+    return dict(counts)
 
 
 def history(connection: Connection, schedule: str | None = None, state: str | None = None) -> Iterator[Fire]:
@@ -165,7 +172,7 @@ def history(connection: Connection, schedule: str | None = None, state: str | No
     while True:
         page = query.limit(_BATCH)
         if place is not None:
-            page = page.where(or_(latest < place.latest, and_(latest == place.latest, fires.c.id < place.id)))
+            page = page.where(latest <= place.latest, or_(latest < place.latest, fires.c.id < place.id))
         rows = connection.execute(page).all()
         for row in rows:
             yield _fire(row)

@@ -43,6 +43,9 @@ metadata = MetaData()
 
 LATEST = "coalesce(through, fire_time)"
 """The last fire time that a row stands for: what history is sorted by, so it is indexed."""
+FOLLOWED = "followed"
+RUN = "state = 'started' and not manual"
+"""These two are written in queries as they are in their indexes, or SQLite would not take the index."""
 
 schedules = Table(
     "schedules",
@@ -51,6 +54,8 @@ schedules = Table(
     # The trigger that the watermark belongs to; null when the schedule is not loaded or not enabled.
     Column("rule", Text),
     Column("watermark", Instant, nullable=False),
+    # Rows that RUN counted and that are deleted; `max_runs` counts them still.
+    Column("pruned_runs", Integer, nullable=False, server_default="0"),
 )
 
 fires = Table(
@@ -79,7 +84,8 @@ fires = Table(
     Index("fires_latest", text(LATEST), "id"),
     Index("fires_latest_of_schedule", "schedule", text(LATEST), "id"),
     Index("fires_claimed", "id", sqlite_where=text("state = 'claimed'"), postgresql_where=text("state = 'claimed'")),
-    Index("fires_followed", "id", sqlite_where=text("followed"), postgresql_where=text("followed")),
+    Index("fires_followed", "id", sqlite_where=text(FOLLOWED), postgresql_where=text(FOLLOWED)),
+    Index("fires_runs", "schedule", sqlite_where=text(RUN), postgresql_where=text(RUN)),
 )
 
 resolved = Table(

@@ -207,13 +207,13 @@ class ZenML:
         if isinstance(failure, Unavailable) or answer.is_redirect:
             raise failure
         if answer.status_code in (401, 403):
-            raise Rejected(failure.message, hint="something in front of the server wants a login of its own")
+            raise Unavailable(failure.message, hint="something in front of the server wants a login of its own")
         raise self._no_zenml(failure.message)
 
     def _no_zenml(self, why: str) -> ServerError:
-        """Where a ZenML server has been seen before, something else answers in its place for a while."""
+        """Something else answers, perhaps for a while: nothing was created, and patience has its own bound."""
         message = f"{self.url} does not answer as a ZenML server does: {self._auth.hide(why)}"
-        return Rejected(message, hint=_NO_ZENML) if self._info is None else Unavailable(message, hint=_NO_ZENML)
+        return Unavailable(message, hint=_NO_ZENML)
 
     def _json(self, answer: httpx.Response, purpose: Purpose) -> Any:  # noqa: ANN401
         try:

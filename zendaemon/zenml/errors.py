@@ -19,6 +19,8 @@ from zendaemon.core.errors import NameTaken, Rejected, ServerError, Stale, Unaut
 
 MAX_TEXT = 400
 _LONGEST_WAIT = 3600.0
+_FOR_NOW = (302, 303, 307)
+"""Redirects that say nothing of the future: a page of maintenance, or a login of a proxy that has lost its way."""
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _CANNOT_RUN = re.compile(
     r"can ?not be run|not runnable|template deployment|has been updated since|without associated|Unable to run",
@@ -58,7 +60,9 @@ def from_answer(answer: httpx.Response, purpose: Purpose, now: datetime) -> Serv
     """For an answer that is not a 200."""
     status, (kind, text) = answer.status_code, read_failure(answer)
     message = f"{status} {text}"
-    if answer.is_redirect or 300 <= status < 400:
+    if status in _FOR_NOW:
+        return Unavailable(f"{status} redirect to {_origin(answer)}", hint="is it in maintenance?", status=status)
+    if 300 <= status < 400:
         return Rejected(f"{status} redirect to {_origin(answer)}", hint="set the server URL to that", status=status)
     if status < 300:
         return unreadable(answer, purpose)

@@ -1,0 +1,447 @@
+"""What must hold after a seed, told from the rows on disk and the server's runs, with none of the daemon's code.
+
+The fire times come from `fires`, a reference of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from simulation.fires import fires, span
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterator
+
+    from simulation.world import Apply, Life, World
+
+    from zendaemon.core.schedule import Schedule
+
+_SLACK = timedelta(minutes=20)
+_DOWN_SLACK = timedelta(minutes=30)
+_CALM = 1800.0
+_HONOURED = timedelta(seconds=62)
+"""What a server or a refused login may ask us to wait; no attempt is made in the rest of a window shorter than that."""
+_SELECT = (
+    "select schedule, fire_time, manual, state, reason, message, run_id, run_name, attempts, claimed_at, decided_at,"
+    " through, rule from fires order by schedule, fire_time, id"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the table `fires`."""
+
+    schedule: str
+    fire_time: datetime
+    manual: bool
+    state: str
+    reason: str | None
+    message: str | None
+    run_id: str | None
+    run_name: str | None
+    attempts: int
+    claimed_at: datetime | None
+    decided_at: datetime | None
+    through: datetime | None
+    rule: str | None
+
+    @property
+    def last(self) -> datetime:
+        return self.through or self.fire_time
+
+    def __str__(self) -> str:
+        end = f" to {self.through:%d %H:%M:%S}" if self.through else ""
+        return f"{self.schedule} {self.fire_time:%Y-%m-%d %H:%M:%S}{end} {self.state} {self.reason or ''}".rstrip()
+
+
+@dataclass(slots=True)
+class Segment:
+    """A schedule in force with one trigger: surely within (`since`, `until`], perhaps in (`earliest`, `latest`]."""
+
+    schedule: Schedule
+    earliest: datetime
+    since: datetime
+    until: datetime | None = None
+    latest: datetime | None = None
+    before: list[Schedule] = field(default_factory=list)
+    """The same with other policies."""
+
+    @property
+    def versions(self) -> list[Schedule]:
+        return [*self.before, self.schedule]
+
+
+def violations(world: World, disk: sqlite3.Connection) -> list[str]:
+    """Every promise that is broken, in words."""
+    rows = [_row(values) for values in disk.execute(_SELECT)]
+    segments = _segments(world)
+    return [
+        *_each_fire_time_once(world, rows, segments),
+        *_runs_match(world, rows),
+        *_never_early(world),
+        *_reasons(world, rows, segments),
+        *_no_claim_left(world, rows),
+        *_no_overlap(world, rows, segments),
+        *_in_order(world, rows),
+    ]
+
+
+def _row(values: tuple[Any, ...]) -> Row:
+    def instant(text: str | None) -> datetime | None:
+        return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+    schedule, fire_time, manual, state, reason, message, run_id, run_name, attempts, claimed, decided, through, rule = (
+        values
+    )
+    at = instant(fire_time)
+    assert at is not None
+    claimed_at, decided_at, last = instant(claimed), instant(decided), instant(through)
+    made = (schedule, at, bool(manual), state, reason, message, run_id, run_name, attempts, claimed_at, decided_at)
+    return Row(*made, last, rule)
+
+
+def _trigger(schedule: Schedule) -> tuple[object, ...]:
+    """What makes two definitions of a schedule one trigger."""
+    return (
+        schedule.cron,
+        schedule.every,
+        schedule.at,
+        schedule.timezone,
+        schedule.start_time,
+        schedule.end_time,
+    )
+
+
+def _segments(world: World) -> dict[str, list[Segment]]:
+    """When each schedule was in force, by what was applied and when processes lived."""
+    found: defaultdict[str, list[Segment]] = defaultdict(list)
+    now: dict[str, Segment] = {}
+    doubt: datetime | None = None
+    life = 0
+    for apply in world.applies:
+        if apply.refused:
+            doubt = apply.before if doubt is None else min(doubt, apply.before)
+            continue
+        wanted = {schedule.name: schedule for schedule in apply.schedules.schedules.values() if schedule.enabled}
+        _close(world, apply, now, wanted, doubt, life)
+        for name, schedule in wanted.items():
+            if name not in now:
+                earliest = apply.before if doubt is None else min(doubt, apply.before)
+                since = max(apply.after, apply.highest) if name in found else apply.after
+                now[name] = Segment(schedule, earliest, since)
+                found[name].append(now[name])
+            elif schedule is not now[name].schedule:  # another policy: the same trigger goes on
+                now[name].before.append(now[name].schedule)
+                now[name].schedule = schedule
+        doubt, life = None, apply.life
+    end = world.wall
+    for segment in now.values():
+        segment.until, segment.latest = end - _SLACK - segment.schedule.delay, end
+    return found
+
+
+def _close(
+    world: World,
+    apply: Apply,
+    now: dict[str, Segment],
+    wanted: dict[str, Schedule],
+    doubt: datetime | None,
+    life: int,
+) -> None:
+    """End the segments of what is gone. What came due shortly before a kill may not have been decided."""
+    for name in list(now):
+        if name in wanted and _trigger(wanted[name]) == _trigger(now[name].schedule):
+            continue
+        segment = now.pop(name)
+        segment.latest = max(apply.after, world.highest if doubt else apply.after)
+        segment.until = apply.before
+        if apply.life != life:
+            segment.until = _surely_decided(world, life) - segment.schedule.delay
+        if doubt is not None:
+            segment.until = min(segment.until, doubt - _DOWN_SLACK - segment.schedule.delay)
+
+
+def _surely_decided(world: World, life: int) -> datetime:
+    """Till when the processes up to this one have decided all that was due, unless they were in trouble at the end."""
+    ends = [
+        alive.end_wall - _DOWN_SLACK
+        for apply, alive in _awake(world)
+        if apply.life <= life and alive.end - apply.true > 120
+    ]
+    return max(ends, default=world.scenario.begin)
+
+
+def _each_fire_time_once(world: World, rows: list[Row], segments: dict[str, list[Segment]]) -> Iterator[str]:
+    begin, end = span(world.scenario.begin)
+    by_name: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if not row.manual:
+            by_name[row.schedule].append(row)
+    twice = Counter((row.schedule, row.fire_time, row.manual) for row in rows)
+    for (name, at, _), times in twice.items():
+        if times > 1:
+            yield f"{times} rows for {name} {at}"
+    for name in by_name.keys() - segments.keys():
+        yield f"rows of {name}, which was never in force"
+    for name, parts in segments.items():
+        allowed: set[datetime] = set()
+        for segment in parts:
+            times = fires(segment.schedule, begin, end)
+            latest = segment.latest or end
+            possible = times[bisect_right(times, segment.earliest) : bisect_right(times, latest)]
+            allowed.update(possible)
+            yield from _covered(segment, possible, by_name[name])
+        for row in by_name[name]:
+            if row.fire_time not in allowed or row.last not in allowed:
+                yield f"a row for what is no fire time: {row}"
+
+
+def _covered(segment: Segment, times: list[datetime], rows: list[Row]) -> Iterator[str]:
+    covers: Counter[datetime] = Counter()
+    rule = _rule(segment.schedule)
+    for row in rows:
+        if row.through is None:
+            covers[row.fire_time] += 1
+        elif json.loads(row.rule or "{}") == rule:
+            first, last = bisect_left(times, row.fire_time), bisect_right(times, row.through)
+            covers.update(times[first:last])
+    until = segment.until or segment.since
+    if segment.schedule.overlap == "buffer_one":  # what waits for a run to end is not decided yet
+        until = min(until, max((row.last for row in rows if row.last in times), default=segment.since))
+    for at in times:
+        if covers[at] > 1:
+            yield f"{covers[at]} rows cover {segment.schedule.name} {at}"
+        if covers[at] == 0 and segment.since < at <= until:
+            yield f"no row for {segment.schedule.name} {at}, in force from {segment.since} to {until}"
+
+
+def _rule(schedule: Schedule) -> dict[str, object]:
+    """A trigger as journal rows have it."""
+    shape: dict[str, object] = {
+        "timezone": schedule.timezone,
+        "cron": list(schedule.cron),
+        "every": schedule.every.total_seconds() if schedule.every else None,
+        "at": [at.isoformat() for at in sorted(at for at in schedule.at if isinstance(at, datetime))],
+        "start": schedule.start_time.isoformat() if schedule.start_time else None,
+        "end": schedule.end_time.isoformat() if schedule.end_time else None,
+    }
+    return {key: value for key, value in shape.items() if value}
+
+
+def _runs_match(world: World, rows: list[Row]) -> Iterator[str]:
+    """Started rows and the server's runs are the same, one to one; no name was ever made twice."""
+    made = {run.id: run for run in world.server.made}
+    ours = [run for run in made.values() if not run.foreign and not run.taken_back]
+    for name, times in Counter(run.name for run in ours).items():
+        if times > 1:
+            yield f"{times} runs of {name}"
+    holders: Counter[str] = Counter()
+    for row in rows:
+        if row.state != "started":
+            continue
+        holders[row.run_id or ""] += 1
+        run = made.get(row.run_id or "")
+        if run is None or run.name != row.run_name:
+            yield f"the server never made run {row.run_id} of {row}"
+        elif run.taken_back:
+            yield f"{row} has a run that the server took back"
+        elif run.foreign and not (run.alike and _left_behind(world, row)):
+            yield f"{row} has somebody else's run"
+    for run in ours:
+        if holders[run.id] != 1:
+            row = next((str(row) for row in rows if row.run_name == run.name), "no row")
+            yield f"run {run.name} made at {world.instant(run.at)} has {holders[run.id]} started rows; {row}"
+
+
+def _left_behind(world: World, row: Row) -> bool:
+    """Whether a process died while it had the fire in hand: whose the run is, nobody can tell any more."""
+    claimed, decided = row.claimed_at or row.fire_time, row.decided_at or row.fire_time
+    return any(life.begin_wall <= claimed <= life.end_wall and decided >= life.end_wall for life in world.lives)
+
+
+def _never_early(world: World) -> Iterator[str]:
+    for true, wall, highest, name in world.requests:
+        stamp = name.rpartition("-")[2]
+        at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        if highest < at and "-manual-" not in name:
+            yield f"{name} was started at {wall} ({true:.3f} s), before its time"
+
+
+def _reasons(world: World, rows: list[Row], segments: dict[str, list[Segment]]) -> Iterator[str]:
+    """Whatever did not become a run has a reason that is true."""
+    foreign = {run.name for run in world.server.made if run.foreign}
+    for row in rows:
+        parts = [schedule for segment in segments.get(row.schedule, ()) for schedule in segment.versions]
+        if row.manual or row.state in ("started", "claimed") or not parts:
+            continue
+        cause = _CAUSES.get((row.state, row.reason), lambda _: "there is no cause for that")
+        if complaint := cause(_Case(world, row, parts, foreign)):
+            yield f"{row}: {complaint} ({row.message})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A row that did not become a run, and every version of its schedule that there was."""
+
+    world: World
+    row: Row
+    parts: list[Schedule]
+    foreign: set[str]
+
+    @property
+    def lapsed(self) -> bool:
+        decided = self.row.decided_at or self.row.fire_time
+        return decided >= self.row.last + min(part.catchup_window for part in self.parts) - _HONOURED
+
+
+def _misfire(case: _Case) -> str | None:
+    if any(part.overlap == "buffer_one" for part in case.parts):
+        return None  # it waited for a run to end, and the daemon died meanwhile
+    gaps = list(_not_awake(case.world))
+    for at in _stands_for(case.world, case.row, case.parts):
+        if not any(begin <= at <= end for begin, end in gaps):
+            return f"the daemon was awake at {at}"
+    return None
+
+
+def _window(case: _Case) -> str | None:
+    return _could_have(case.world, case.row, case.parts) if case.lapsed else "its window was open still"
+
+
+def _exhausted(case: _Case) -> str | None:
+    if case.lapsed:
+        return _could_have(case.world, case.row, case.parts)
+    return None if any(part.retry.max_attempts for part in case.parts) else "there was time left"
+
+
+def _unauthorized(case: _Case) -> str | None:
+    return None if case.lapsed else "there was time left"
+
+
+def _name_taken(case: _Case) -> str | None:
+    return None if case.row.run_name in case.foreign else "nobody else has that name"
+
+
+def _overlap(case: _Case) -> str | None:
+    return None if any(part.overlap in ("skip", "buffer_one") for part in case.parts) else "overlap is allowed"
+
+
+def _max_runs(case: _Case) -> str | None:
+    return None if any(part.max_runs for part in case.parts) else "there is no limit of runs"
+
+
+def _excluded(case: _Case) -> str | None:
+    return None if any(part.exclude for part in case.parts) else "nothing is excluded"
+
+
+_CAUSES: dict[tuple[str, str | None], Callable[[_Case], str | None]] = {
+    ("missed", "catchup_none"): _misfire,
+    ("missed", "catchup_latest"): _misfire,
+    ("missed", "catchup_window"): _window,
+    ("failed", "retries_exhausted"): _exhausted,
+    ("failed", "unauthorized"): _unauthorized,
+    ("failed", "name_taken"): _name_taken,
+    ("failed", "removed"): lambda _: None,
+    ("skipped", "overlap"): _overlap,
+    ("skipped", "max_runs"): _max_runs,
+    ("skipped", "excluded"): _excluded,
+}
+
+
+def _stands_for(world: World, row: Row, parts: list[Schedule]) -> list[datetime]:
+    """The fire times of a row."""
+    if row.through is None:
+        return [row.fire_time]
+    rule = json.loads(row.rule or "{}")
+    times = next(fires(part, *span(world.scenario.begin)) for part in parts if _rule(part) == rule)
+    return times[bisect_left(times, row.fire_time) : bisect_right(times, row.through)]
+
+
+def _awake(world: World) -> Iterator[tuple[Apply, Life]]:
+    """The lives in which a schedule set was in force, each with what put the first one there."""
+    seen: set[int] = set()
+    for apply in world.applies:
+        if not apply.refused and apply.life not in seen:
+            seen.add(apply.life)
+            yield apply, world.lives[apply.life]
+
+
+def _not_awake(world: World) -> Iterator[tuple[datetime, datetime]]:
+    """Times by the daemon's clock in which nobody looked, or not for sure."""
+    end = world.scenario.begin
+    for apply, life in _awake(world):
+        yield end - _SLACK, apply.after + _SLACK
+        end = life.end_wall
+    for begin, end in world.asleep:
+        yield min(begin, end) - _SLACK, max(begin, end) + _SLACK
+    if any(end < begin for begin, end in world.asleep):  # a clock that was set back: spans lie over each other
+        ends = [wall for life in world.lives for wall in (life.begin_wall, life.end_wall)]
+        ends += [wall for pair in world.asleep for wall in pair]
+        yield min(ends) - _SLACK, max(*ends, world.highest) + _SLACK
+
+
+def _could_have(world: World, row: Row, parts: list[Schedule]) -> str | None:
+    """Whether all was well for long enough while the fire waited; only told where nobody touched the clock."""
+    if world.asleep or row.through is not None or any(part.overlap == "buffer_one" for part in parts):
+        return None
+    begin = (row.fire_time - world.scenario.begin).total_seconds() + max(part.delay.total_seconds() for part in parts)
+    end = begin + min(part.catchup_window for part in parts).total_seconds()
+    for apply, life in _awake(world):
+        well = max(begin, apply.true + 60)
+        limit = min(end, life.end)
+        for trouble in world.scenario.troubles:
+            if trouble.end <= well or trouble.begin >= limit:
+                continue
+            if trouble.begin - well >= _CALM:
+                break
+            well = trouble.end
+        else:
+            if limit - well >= _CALM:
+                return f"all was well for {limit - well:.0f} s while it waited"
+            continue
+        return "all was well for long enough while it waited"
+    return None
+
+
+def _no_claim_left(world: World, rows: list[Row]) -> Iterator[str]:
+    for row in rows:
+        if row.state == "claimed" and row.claimed_at and row.claimed_at < world.wall - timedelta(minutes=10):
+            yield f"still claimed at the end: {row}"
+
+
+def _no_overlap(world: World, rows: list[Row], segments: dict[str, list[Segment]]) -> Iterator[str]:
+    """Never two active runs of a schedule that forbids it; fires by hand are asked for, and old runs are given up."""
+    steps = sum(abs((end - begin).total_seconds()) for begin, end in world.asleep)
+    given_up = 2 * 86_400 - 3600 - steps
+    runs = {run.id: run for run in world.server.made}
+    for name, parts in segments.items():
+        if not all(version.overlap in ("skip", "buffer_one") for part in parts for version in part.versions):
+            continue
+        ids = [row.run_id for row in rows if row.schedule == name and row.state == "started" and not row.manual]
+        ours = sorted((runs[run] for run in ids if run in runs), key=lambda run: run.at)
+        for before, after in pairwise(ours):
+            if after.at - before.at < given_up and before.active(after.at):
+                yield f"{before.name} was active when {after.name} was made"
+
+
+def _in_order(world: World, rows: list[Row]) -> Iterator[str]:
+    """What was claimed together and met no trouble was started oldest first."""
+    first: dict[str, float] = {}
+    for true, _, _, name in world.requests:
+        first.setdefault(name, true)
+    together: defaultdict[tuple[str, datetime | None], list[Row]] = defaultdict(list)
+    for row in rows:
+        sent = first.get(row.run_name or "")
+        if row.state == "started" and row.attempts == 1 and sent is not None and not row.manual:
+            together[row.schedule, row.claimed_at].append(row)
+    for group in together.values():
+        times = [first[row.run_name or ""] for row in sorted(group, key=lambda row: row.fire_time)]
+        if times != sorted(times):
+            yield f"not oldest first: {', '.join(str(row) for row in group)}"

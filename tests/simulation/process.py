@@ -1,0 +1,239 @@
+"""One life of the daemon in the simulated world: its real parts on a loop, a disk, a line and clocks that are not.
+
+What is left out is zendaemon.daemon (signals, files) and APScheduler; both are tested as the real process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from simulation.loop import SimLoop
+from simulation.server import SimTransport
+from sqlalchemy import create_engine, event
+from sqlalchemy.pool import StaticPool
+from standin.server import API_KEY
+
+from zendaemon import awake
+from zendaemon import engine as engines
+from zendaemon import runs as runs_module
+from zendaemon import targets as targets_module
+from zendaemon.attempts import Attempts
+from zendaemon.core import pacing
+from zendaemon.core.errors import JournalError, ZendaemonError
+from zendaemon.engine import Engine
+from zendaemon.journal import Journal
+from zendaemon.journal.database import migrate
+from zendaemon.runs import Runs
+from zendaemon.targets import Targets
+from zendaemon.zenml import ApiKey, Resolver, Secret, ZenML, wire
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+    from simulation.world import World
+    from sqlalchemy import Connection
+    from sqlalchemy import Engine as Database
+
+    from zendaemon.core.schedule import Schedule, ScheduleSet
+
+TICK = 240.0
+ASLEEP = timedelta(minutes=15)
+"""A week has a million of the engine's real ticks. What it takes for sleep grows with them."""
+
+NEVER_RESOLVED = timedelta(hours=8)
+
+
+class Disk:
+    """The journal's database, in memory; it outlives the processes. `clear` makes it new for the next seed."""
+
+    def __init__(self) -> None:
+        self.engine: Database = create_engine(
+            "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
+        )
+
+        @event.listens_for(self.engine, "connect")
+        def _configure(connection: Any, _record: object) -> None:  # noqa: ANN401 - as zendaemon.journal.database does
+            connection.isolation_level = None
+
+        @event.listens_for(self.engine, "begin")
+        def _begin(connection: Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+        migrate(self.engine)
+        self.engine.dispose = lambda close=True: None  # type: ignore[method-assign] # noqa: ARG005 - a process that ends closes it
+        self._empty = self.raw.serialize()
+
+    @property
+    def raw(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection = self.engine.raw_connection().driver_connection  # type: ignore[assignment]
+        return connection
+
+    def clear(self) -> None:
+        self.raw.deserialize(self._empty)
+
+
+class NoLock:
+    """The owner's lock, and the guard of the file: the world runs one process at a time, and has no files."""
+
+    def release(self) -> None:
+        pass
+
+    def check(self) -> None:
+        pass
+
+
+class Timers:
+    """What zendaemon.timers does with APScheduler: wakes by the wall clock, looked at again at each tick."""
+
+    def __init__(self, world: World, loop: SimLoop, wake: Callable[[Iterable[str]], None]) -> None:
+        self._world = world
+        self._loop = loop
+        self._wake = wake
+        self._next: dict[str, datetime | None] = {}
+        self._schedules: dict[str, Schedule] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, schedules: Iterable[Schedule]) -> None:
+        self._schedules = {schedule.name: schedule for schedule in schedules}
+        self._aim()
+
+    def tick(self, _now: datetime, _monotonic: float) -> None:
+        self._look()
+
+    def _aim(self) -> None:
+        now = self._world.read_clock()
+        self._next = {}
+        for name, schedule in self._schedules.items():
+            found = schedule.trigger.next_after(now - schedule.delay)
+            self._next[name] = None if found is None else found + schedule.delay
+        self._arm(now)
+
+    def _arm(self, now: datetime) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        soonest = min((at for at in self._next.values() if at is not None), default=None)
+        if soonest is not None:
+            self._timer = self._loop.call_later(max(0.0, (soonest - now).total_seconds()) + 0.001, self._look)
+
+    def _look(self) -> None:
+        now = self._world.read_clock()
+        due = [name for name, at in self._next.items() if at is not None and at <= now]
+        if due:
+            self._wake(due)
+        self._aim()
+
+
+class Process:
+    """Born with `live`, which ends when the process does. `ready` once the schedule set is in force."""
+
+    def __init__(self, world: World, disk: Disk) -> None:
+        self.world = world
+        self.loop = SimLoop(world, world.disk)
+        self.ready = False
+        self.error: BaseException | None = None
+        self.engine: Engine | None = None
+        self.wishes: list[tuple[str, float]] = []
+        self._disk = disk
+        self._stop = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._chores: set[asyncio.Task[Any]] = set()
+
+    def live(self) -> bool:
+        """Whether it ended by itself, and not by kill -9."""
+        return self.loop.live(self._main())
+
+    def stop(self) -> None:
+        self.loop.call_soon(self._stop.set)
+
+    def do(self, work: Callable[[], Any]) -> None:
+        """Have a coroutine run in the process, as a command over its socket."""
+
+        def begin() -> None:
+            task = self.loop.create_task(work())
+            self._chores.add(task)
+            task.add_done_callback(self._chores.discard)
+
+        self.loop.call_soon(begin)
+
+    async def _main(self) -> None:
+        try:
+            await self._serve()
+        except JournalError as error:  # at the start: the real one ends with status 1, and systemd starts it again
+            self.world.refused(error)
+        except Exception as error:  # noqa: BLE001 - it is looked at when the seed is over
+            self.error = error
+
+    async def _serve(self) -> None:
+        world, now, monotonic = self.world, self.world.read_clock, self.loop.time
+        journal = Journal(self._disk.engine, NoLock(), NoLock())  # type: ignore[arg-type]
+        zenml = ZenML(
+            "http://zenml",
+            ApiKey(Secret(API_KEY)),
+            now=now,
+            monotonic=monotonic,
+            transport=SimTransport(world, self.loop),
+        )
+        targets = Targets(Resolver(zenml, now), journal, now=now)
+        settle = timedelta(seconds=world.settle_after)
+        seed = world.random.getrandbits(32)
+        attempts = Attempts(zenml, targets, journal, now=now, max_concurrency=4, settle_after=settle, seed=seed)
+        runs = Runs(zenml, journal, now=now, stuck_after=timedelta(minutes=10))
+        engine = self.engine = Engine(
+            journal=journal, targets=targets, attempts=attempts, runs=runs, now=now, monotonic=monotonic
+        )
+        engine.timers = Timers(world, self.loop, engine.wake)  # type: ignore[assignment]
+        world.applying(world.files)
+        await engine.start(world.files)
+        world.applied()
+        works = [engine.run(), runs.run(), targets.run(NEVER_RESOLVED)]
+        tasks = [self.loop.create_task(work) for work in works]
+        self.ready = True
+        stop = self.loop.create_task(self._stop.wait())
+        done, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        await engine.stop()
+        for task in (stop, *tasks):
+            task.cancel()
+        await attempts.drain(timedelta(seconds=30))
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done - {stop}:
+            task.result()
+        await journal.close()
+        await zenml.close()
+
+    async def reload(self, schedules: ScheduleSet) -> None:
+        async with self._reloading:
+            if self.engine is None or not self.ready:
+                return
+            self.world.applying(schedules)
+            try:
+                await self.engine.apply(schedules)
+            except JournalError as error:
+                self.world.refused(error)
+            else:
+                self.world.applied()
+
+    async def fire(self, name: str) -> None:
+        if self.engine is not None and self.ready:
+            with suppress(ZendaemonError):
+                await self.engine.fire_now(name)
+
+
+def prepare(say: Callable[[Any, str, dict[str, Any]], dict[str, Any]]) -> Disk:
+    """Once in an operating system's process: what is slow, and what is meant for real time."""
+    context = ssl.create_default_context()
+    wire.tls_context = lambda _: context
+    engines.TICK = TICK
+    awake.ASLEEP = ASLEEP
+    pacing.BUSY_CEILING = pacing.DOWN_CEILING = 120.0
+    targets_module._SOON_CEILING = 900.0
+    runs_module._FIRST = 120.0
+    runs_module._LONGEST = 3600.0
+    structlog.configure(processors=[say], cache_logger_on_first_use=False)
+    return Disk()

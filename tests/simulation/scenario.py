@@ -1,0 +1,213 @@
+"""What happens in one seed: the week, the schedules and their changes, and the mishaps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from simulation.fires import CRONS, ZONES
+
+from zendaemon.core.schedule import Schedule, ScheduleSet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+WEEK = 7 * 86400.0
+CALM = 4 * 3600.0
+"""At the end nothing goes wrong for so long: whatever is to be started is started then."""
+VERSIONS = ("0.62.0", "0.75.0", "0.98.0")
+TARGETS: Mapping[str, Mapping[str, str]] = {
+    "0.62.0": {"pipeline": "training", "version": "45"},
+    "0.75.0": {"template": "training-prod"},
+    "0.98.0": {"snapshot": "training-prod"},
+}
+BEGINNINGS = (
+    "2026-03-27T10:00",  # summer time begins in Europe
+    "2026-10-23T05:00",  # and ends
+    "2026-03-05T12:00",  # the same in America
+    "2026-10-29T00:00",
+    "2026-04-02T00:00",  # and on Lord Howe, by half an hour
+    "2026-10-01T00:00",
+    "2026-06-15T00:00",
+    "2026-12-28T06:00",
+    "2028-02-25T00:00",
+)
+NETWORK = (
+    *("refused", "connect timeout", "lost before", "lost after", "answer withheld", "lost, and late", "slow"),
+    *("duplicated", "500", "500 after", "503", "429 too busy", "429 with Retry-After", "token expired"),
+    *("half an answer", "HTML", "redirect", "no slot"),
+)
+OUTAGES = ("refused", "503", "answer withheld", "500", "HTML")
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """From `begin` to `end`, in seconds, each of these kinds happens, to a share `rate` of what could suffer it."""
+
+    begin: float
+    end: float
+    kinds: tuple[str, ...]
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    at: float
+    schedules: ScheduleSet
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`what` with its number of seconds, at a moment."""
+
+    at: float
+    what: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """All that is decided before the first step. The first of `reloads` is the set that the daemon starts with."""
+
+    seed: int
+    version: str
+    begin: datetime
+    reloads: tuple[Reload, ...]
+    troubles: tuple[Trouble, ...]
+    events: tuple[Event, ...]
+    kills: int
+    kill_every: float
+    end: float
+
+    @property
+    def calm_from(self) -> float:
+        return self.end - CALM
+
+    def trouble_at(self, seconds: float) -> Trouble | None:
+        return next((trouble for trouble in self.troubles if trouble.begin <= seconds < trouble.end), None)
+
+    def schedules_at(self, seconds: float) -> ScheduleSet:
+        """What the files say then."""
+        return next(reload.schedules for reload in reversed(self.reloads) if reload.at <= seconds)
+
+
+def scenario(seed: int) -> Scenario:
+    draw = Random(seed)  # noqa: S311 - a simulation
+    version = draw.choice(VERSIONS)
+    begin = datetime.fromisoformat(draw.choice(BEGINNINGS)).replace(tzinfo=UTC)
+    clock = draw.random() < 0.4
+    events = [*_server_events(draw), *(_clock_events(draw) if clock else ())]
+    back = sum(event.seconds for event in events if event.what == "step")
+    end = WEEK + CALM + max(0.0, -back) + 6 * 3600
+    return Scenario(
+        seed=seed,
+        version=version,
+        begin=begin,
+        reloads=_reloads(draw, version, begin),
+        troubles=_troubles(draw),
+        events=tuple(sorted(events, key=lambda event: event.at)),
+        kills=draw.choice([0, 5, 15, 30]),
+        kill_every=draw.choice([10, 40, 150]),
+        end=end,
+    )
+
+
+def _moment(draw: Random) -> float:
+    return draw.uniform(3600, WEEK)
+
+
+def _server_events(draw: Random) -> list[Event]:
+    found = [Event(_moment(draw), "server restart") for _ in range(draw.choice([0, 0, 1, 3]))]
+    found += [Event(_moment(draw), "ids go stale") for _ in range(draw.choice([0, 0, 1, 2]))]
+    found += [Event(_moment(draw), "a run is deleted") for _ in range(draw.choice([0, 2, 5]))]
+    found += [Event(_moment(draw), "a name is taken") for _ in range(draw.choice([0, 1, 3]))]
+    found += [Event(_moment(draw), "stop", draw.choice([1, 60, 3000, 40_000])) for _ in range(draw.choice([0, 1, 3]))]
+    found += [Event(_moment(draw), "fire by hand") for _ in range(draw.choice([0, 2, 6]))]
+    found += [
+        Event(_moment(draw), "suspend", draw.choice([30, 4000, 30_000])) for _ in range(draw.choice([0, 0, 1, 2]))
+    ]
+    return found
+
+
+def _clock_events(draw: Random) -> list[Event]:
+    sizes = [2, 40, 900, 3600, 20_000]
+    return [
+        Event(_moment(draw), "step", draw.choice((-1, 1)) * draw.choice(sizes) * draw.uniform(0.5, 1))
+        for _ in range(draw.choice([1, 2, 5]))
+    ]
+
+
+def _troubles(draw: Random) -> tuple[Trouble, ...]:
+    """Storms, in which anything may happen to a request, and outages, in which the same happens to all of them."""
+    found = []
+    at = draw.uniform(0, 40_000)
+    while at < WEEK:
+        storm = draw.random() < 0.7
+        if storm:
+            kinds = tuple(draw.sample(NETWORK, draw.randint(2, len(NETWORK))))
+            rate, length = draw.choice([0.1, 0.4, 0.8]), draw.choice([600, 7200, 40_000])
+        else:
+            kinds, rate = (draw.choice(OUTAGES),), 1.0
+            length = draw.choice([180, 180, 3600, 3600, 20_000, 86_400])
+        if draw.random() < 0.3:
+            kinds = (*kinds, "disk")
+        found.append(Trouble(at, min(WEEK, at + length), kinds, rate))
+        at += length + draw.uniform(3600, 100_000)
+    return tuple(found)
+
+
+def _reloads(draw: Random, version: str, begin: datetime) -> tuple[Reload, ...]:
+    names = [f"s{number}" for number in range(draw.randint(1, 6))]
+    now = {name: _schedule(draw, name, version, begin) for name in names}
+    found = [Reload(0.0, ScheduleSet(dict(now)))]
+    moments = sorted(_moment(draw) for _ in range(draw.choice([0, 1, 3, 8])))
+    for moment in moments:
+        for name in draw.sample(names, draw.randint(1, len(names))):
+            kind = draw.random()
+            if name not in now or kind < 0.3:
+                now[name] = _schedule(draw, name, version, begin)
+            elif kind < 0.5:
+                del now[name]
+            elif kind < 0.75:
+                now[name] = now[name].model_copy(update={"enabled": not now[name].enabled})
+            else:
+                now[name] = _anew(now[name], catchup=draw.choice(["none", "latest", "all"]))
+        found.append(Reload(moment, ScheduleSet(dict(now))))
+    return tuple(found)
+
+
+def _anew(schedule: Schedule, **keys: Any) -> Schedule:  # noqa: ANN401
+    return Schedule.model_validate({**schedule.model_dump(exclude_unset=True), **keys})
+
+
+def _schedule(draw: Random, name: str, version: str, begin: datetime) -> Schedule:
+    keys: dict[str, Any] = {"name": name, **TARGETS[version]}
+    kind = draw.random()
+    if kind < 0.6:
+        keys |= {"cron": draw.choice(CRONS), "timezone": draw.choice(ZONES)}
+    elif kind < 0.85:
+        keys["every"] = draw.choice(["45m", "2h", "6h", "1d", "100m"])
+    elif kind < 0.93:  # a burst
+        start = begin + timedelta(seconds=draw.uniform(3600, WEEK - 3600))
+        keys |= {"every": "1m", "start_time": start.replace(microsecond=0)}
+        keys["end_time"] = keys["start_time"] + timedelta(minutes=draw.choice([10, 40]))
+    else:
+        keys["at"] = [(begin + timedelta(seconds=_moment(draw))).replace(microsecond=0) for _ in range(4)]
+    keys |= {
+        "catchup": draw.choice(["none", "latest", "all"]),
+        "catchup_window": draw.choice(["5m", "1h", "1h", "6h"] if draw.random() < 0.9 else ["30h"]),
+        "overlap": draw.choice(["allow", "allow", "skip", "buffer_one"]),
+        "priority": draw.choice([0, 50, 50, 100]),
+        "retry": {"initial_delay": "1s", "max_delay": draw.choice(["2m", "15m"])},
+    }
+    if draw.random() < 0.2:
+        keys["jitter"] = draw.choice(["30s", "20m"])
+    if draw.random() < 0.1:
+        keys["retry"]["max_attempts"] = draw.choice([1, 3])
+    if draw.random() < 0.1:
+        keys["max_runs"] = draw.choice([1, 5, 20])
+    if draw.random() < 0.1:
+        keys["exclude"] = [str((begin + timedelta(days=draw.randint(0, 6))).date())]
+    return Schedule.model_validate(keys)

@@ -1,0 +1,50 @@
+"""Since when somebody has been looking: what came due before, while the machine slept or the clock leapt, is a misfire.
+
+The wall clock alone tells, since a sleeping machine does not count its monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+log = structlog.get_logger()
+
+ASLEEP = timedelta(seconds=10)
+"""So long a time without a look counts as sleep."""
+_SET_BACK = timedelta(seconds=-1)
+
+
+class Awake:
+    """`since` is an instant by the wall clock; fire times that came due before it are misfires."""
+
+    def __init__(self, now: Callable[[], datetime], monotonic: Callable[[], float]) -> None:
+        self._now = now
+        self._monotonic = monotonic
+        self._last_look = now()
+        self.since = self._last_look
+
+    def look(self) -> datetime:
+        """The time. To be called more often than ASLEEP, and whenever something is decided by the time."""
+        now = self._now()
+        gap = now - self._last_look
+        if gap > ASLEEP or gap < _SET_BACK:
+            log.warning("clock.jumped", seconds=round(gap.total_seconds(), 3))
+        self.since = now if gap > ASLEEP else min(self.since, now)
+        self._last_look = now
+        return now
+
+    @contextmanager
+    def deciding(self) -> Iterator[datetime]:
+        """The time, for a decision; what that takes, as with a locked journal, is no sleep."""
+        now, began = self.look(), self._monotonic()
+        try:
+            yield now
+        finally:
+            self._last_look = max(self._last_look, now + timedelta(seconds=self._monotonic() - began))

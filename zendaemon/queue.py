@@ -1,0 +1,148 @@
+"""What waits for its turn at one server: in order, as many at once as the server bears, and none while it is away.
+
+The queue knows neither fires nor journals: it begins what it is given, and adapts its pace to what it is told of the
+server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from itertools import count
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import structlog
+
+from zendaemon.core.pacing import Pace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from datetime import datetime, timedelta
+    from random import Random
+
+    from zendaemon.core.errors import Unavailable, Uncertain
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+Rank = tuple[int, "datetime"]
+"""The lower goes first: the priority's negative, then the fire time."""
+
+
+class Queue(Generic[T]):
+    """Begins what is pushed by rank, then in the order of arrival. `begin` is one attempt; it must not raise."""
+
+    def __init__(
+        self,
+        begin: Callable[[T], Coroutine[None, None, None]],
+        rank: Callable[[T], Rank],
+        *,
+        now: Callable[[], datetime],
+        max_concurrency: int,
+        random: Random,
+    ) -> None:
+        self._begin = begin
+        self._rank = rank
+        self._now = now
+        self._random = random
+        self._heap: list[tuple[Rank, int, T]] = []
+        self._order = count()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sleeping: set[asyncio.TimerHandle] = set()
+        self._opens_at = 0.0
+        self._gate: asyncio.TimerHandle | None = None
+        self._stopping = False
+        self.pace = Pace.full(max_concurrency)
+        self.unavailable_since: datetime | None = None
+        self._away_from = 0.0
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._tasks)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._heap) + len(self._sleeping)
+
+    def push(self, item: T, order: int | None = None) -> int:
+        """Queue; what else comes in the same turn is put in order with it before anything begins.
+
+        Returns the place in the order of arrival, which may be given again when the item comes back.
+        """
+        order = next(self._order) if order is None else order
+        heapq.heappush(self._heap, (self._rank(item), order, item))
+        asyncio.get_running_loop().call_soon(self._pump)
+        return order
+
+    def later(self, seconds: float, item: T, order: int) -> None:
+        """Queue after this time."""
+
+        def wake() -> None:
+            self._sleeping.discard(timer)
+            self.push(item, order)
+
+        timer = asyncio.get_running_loop().call_later(seconds, wake)
+        self._sleeping.add(timer)
+
+    async def drain(self, limit: timedelta) -> int:
+        """Begin nothing more and wait for what is under way; return how many are left."""
+        self._stopping = True
+        for timer in (*self._sleeping, self._gate):
+            if timer is not None:
+                timer.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=limit.total_seconds())
+        left = self.waiting + self.in_flight
+        for task in self._tasks:
+            task.cancel()
+        return left
+
+    def answered(self) -> None:
+        """The server took a start, or answered otherwise as one that is well."""
+        self._reached()
+        self.pace = self.pace.answered()
+        self._opens_at = 0.0
+
+    def busy(self, failure: Unavailable | Uncertain) -> None:
+        """The server is there and has no room: fewer at once, after a pause."""
+        self._reached()
+        self.pace = self.pace.busy()
+        self._close_gate(failure)
+
+    def away(self, failure: Unavailable) -> None:
+        """The server cannot be reached: one probe at a time for all that wait, less and less often."""
+        self.pace = self.pace.down()
+        self._close_gate(failure)
+        if self.unavailable_since is None:
+            self.unavailable_since = self._now()
+            self._away_from = asyncio.get_running_loop().time()
+            log.error("server.unavailable", error=str(failure), waiting=self.waiting + 1)
+
+    def _reached(self) -> None:
+        if self.unavailable_since is not None:
+            down_for = asyncio.get_running_loop().time() - self._away_from
+            self.unavailable_since = None
+            log.info("server.back", down_seconds=round(down_for, 3), waiting=self.waiting)
+
+    def _close_gate(self, failure: Unavailable | Uncertain) -> None:
+        loop = asyncio.get_running_loop()
+        pause = max(self.pace.pause(self._random.random()), failure.retry_after or 0)
+        self._opens_at = max(self._opens_at, loop.time() + pause)
+        if self._gate is not None:
+            self._gate.cancel()
+        self._gate = loop.call_at(self._opens_at, self._pump)
+
+    def _pump(self) -> None:
+        """Begin as many as the pace allows."""
+        loop = asyncio.get_running_loop()
+        while (
+            self._heap and not self._stopping and len(self._tasks) < self.pace.limit and loop.time() >= self._opens_at
+        ):
+            item = heapq.heappop(self._heap)[-1]
+            task = loop.create_task(self._begin(item))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._pump()
