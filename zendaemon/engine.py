@@ -24,6 +24,7 @@ from zendaemon.events import say_closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from uuid import UUID
 
     from zendaemon.attempts import Attempts
@@ -38,10 +39,10 @@ TICK = 0.5
 """Seconds between two looks at the clocks."""
 _CLOCK_BEHIND = timedelta(minutes=1)
 _JOURNAL_RETRY = 1.0
-_SLICE = 200
+_SLICE = 20
 """The most fires of one schedule that are claimed at once; a catch-up goes on with the next wake."""
-_BACKLOG = 2000
-"""While so many fires wait for the server, a catch-up claims no more."""
+_BACKLOG = 20
+"""While so many fires wait for the server, a catch-up claims no more, since those on time queue behind it."""
 
 
 class Engine:
@@ -118,7 +119,7 @@ class Engine:
         closing = gone.union(found.removed, found.restarted)
         undecided: Collection[str] = (*found.changed, *found.removed)
         while undecided:
-            undecided = await self._decide(undecided, now, closing)
+            undecided = closing & await self._decide(undecided, now, closing)
         enabled = new.enabled()
         counted = [schedule.name for schedule in enabled if schedule.max_runs and schedule.name not in self._started]
         counts = await self._journal.run_counts(counted)
@@ -167,7 +168,7 @@ class Engine:
     async def run(self) -> None:
         """Decide for ever. A journal that cannot be written stops the deciding, never the task."""
         while True:
-            if self._attempts.queue.waiting < _BACKLOG and self._behind:
+            if self._in_doubt or (self._behind and self._attempts.queue.waiting < _BACKLOG):
                 self.wake(self._behind)
             try:
                 async with asyncio.timeout(TICK):
@@ -196,7 +197,7 @@ class Engine:
             await asyncio.sleep(_JOURNAL_RETRY)
             self.wake(names)
 
-    async def _decide(self, names: Iterable[str], now: datetime, closing: Collection[str] = ()) -> set[str]:
+    async def _decide(self, names: Iterable[str], now: datetime, closing: AbstractSet[str] = frozenset()) -> set[str]:
         """Plan these schedules, claim in one transaction, and hand over what is to be started.
 
         By name, so that equals in priority and age start in an order that everyone can tell beforehand. The triggers of
@@ -206,9 +207,12 @@ class Engine:
         planned: list[Fire] = []
         watermarks: dict[str, datetime] = {}
         behind: set[str] = set()
-        for name in sorted(names):
+        for name in sorted(names, key=lambda name: (name in self._behind, name)):
             schedule = self.schedules.schedules.get(name)
             if schedule is None or name not in self._watermarks:
+                continue
+            if name in self._behind - closing and len(planned) + self._attempts.queue.waiting >= _BACKLOG:
+                behind.add(name)
                 continue
             try:
                 decided = plan(schedule, self._standing(schedule), now, closing=name in closing, limit=_SLICE)

@@ -121,7 +121,7 @@ class World:
         journal, now = Journal.open(self.url), self.clock
         limits = Limits(connect=0.5, read=0.5, start=0.5, call=2)
         key = ApiKey(Secret(API_KEY))
-        zenml = ZenML(self.server.url, key, now=now, monotonic=time.monotonic, limits=limits, trust_env=False)
+        zenml = ZenML(self.server.url, key, now=now, elapsed=time.monotonic, limits=limits, trust_env=False)
         targets = Targets(Resolver(zenml, now), journal, now=now)
         after = timedelta(seconds=settle)
         attempts = Attempts(zenml, targets, journal, now=now, max_concurrency=slots, settle_after=after, seed=1)

@@ -44,7 +44,7 @@ def now() -> datetime:
 
 def client(where: ZenMLServer | str, credentials: Credentials = DEFAULT, ca_file: Path | None = None) -> ZenML:
     url = where if isinstance(where, str) else where.url
-    return ZenML(url, credentials, now=now, monotonic=time.monotonic, trust_env=False, ca_file=ca_file)
+    return ZenML(url, credentials, now=now, elapsed=time.monotonic, trust_env=False, ca_file=ca_file)
 
 
 def target_of(runnable: Runnable) -> Target:
@@ -397,7 +397,7 @@ async def test_an_expired_token_is_renewed(server: ZenMLServer, seeder: Seeder) 
 async def test_a_token_with_an_end_is_renewed_before_it(servers: ServerPool) -> None:
     server = servers.get("0.98.0", environment={"ZENML_SERVER_JWT_TOKEN_EXPIRE_MINUTES": "1"})
     clock = 0.0
-    async with ZenML(server.url, DEFAULT, now=now, monotonic=lambda: clock, trust_env=False) as zenml:
+    async with ZenML(server.url, DEFAULT, now=now, elapsed=lambda: clock, trust_env=False) as zenml:
         await zenml.current_user()
         first = zenml._auth._access
         assert first is not None
@@ -454,7 +454,7 @@ async def test_proxies_of_the_environment(server: ZenMLServer, monkeypatch: pyte
     async with front(server.port, cut=look) as port:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
         monkeypatch.delenv("NO_PROXY", raising=False)
-        async with ZenML("http://zenml.invalid", DEFAULT, now=now, monotonic=time.monotonic) as zenml:
+        async with ZenML("http://zenml.invalid", DEFAULT, now=now, elapsed=time.monotonic) as zenml:
             assert (await zenml.info()).version == server.version
     assert seen[0].startswith(b"GET http://zenml.invalid/api/v1/info HTTP/1.1")
     assert b"User-Agent: zendaemon/" in seen[0]

@@ -46,7 +46,7 @@ async def outcome(call: Awaitable[object]) -> object:
 async def outcomes(url: str, key: str, pipeline: str, kind: Any) -> list[object]:  # noqa: ANN401
     """The outcomes of the calls that the daemon makes in a life."""
     target = Target(kind, None, pipeline, "45") if kind == "build" else Target(kind, f"{pipeline}-prod")
-    async with ZenML(url, ApiKey(Secret(key)), now=now, monotonic=time.monotonic, trust_env=False) as zenml:
+    async with ZenML(url, ApiKey(Secret(key)), now=now, elapsed=time.monotonic, trust_env=False) as zenml:
         resolver, name, info = Resolver(zenml, now), f"{pipeline}-{uuid4().hex}", await zenml.info()
         resolved: Resolved = await resolver.resolve(target, RF)
         gone = type(resolved)(kind, str(uuid4()), "", "", now(), "")

@@ -19,6 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from signal import SIGHUP
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -134,9 +135,10 @@ class Outage:
         self.daemon.write({"early": {"snapshot": "training-prod", "every": "1s", "max_runs": 1}})
         with self.daemon:
             until(lambda: self.daemon.started("early"))
-            self.begin = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=6)
+            self.begin = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=8)
             self.daemon.write(self.schedules())
-            assert self.daemon.reload().returncode == 0
+            self.daemon.send(SIGHUP)
+            self.daemon.wait_for("reload.applied")
             time.sleep((self.begin - datetime.now(UTC)).total_seconds())
             connections = self.server.connections
             self.go()
@@ -426,7 +428,7 @@ def test_a_folder_that_is_read_only(ticking: Ticking, capfd: pytest.CaptureFixtu
         daemon.start()
         ticking.runs()
         daemon.stop()
-        space.run('mount -o remount,ro "$0"')
+        space.run('mount -o remount,bind,ro "$0"')
         ticking.is_refused("state folder", "Read-only file system", "--state")
 
 

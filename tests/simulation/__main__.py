@@ -42,7 +42,7 @@ def _all(seeds: Iterable[int], jobs: int) -> Iterator[Result]:
     if jobs == 1:
         yield from map(simulate, seeds)
         return
-    with Pool(jobs, maxtasksperchild=500) as pool:
+    with Pool(jobs) as pool:
         yield from pool.imap_unordered(simulate, seeds, chunksize=4)
 
 

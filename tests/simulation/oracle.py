@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _SLACK = timedelta(minutes=20)
 _DOWN_SLACK = timedelta(minutes=30)
 _CALM = 1800.0
+_TOGETHER = 5.0
+"""Starts that are in flight together may overtake each other by so many seconds."""
 _HONOURED = timedelta(seconds=62)
 """What a server or a refused login may ask us to wait; no attempt is made in the rest of a window shorter than that."""
 _SELECT = (
@@ -160,7 +162,7 @@ def _close(
         if name in wanted and _trigger(wanted[name]) == _trigger(now[name].schedule):
             continue
         segment = now.pop(name)
-        segment.latest = max(apply.after, world.highest if doubt else apply.after)
+        segment.latest = max(apply.after, apply.highest)
         segment.until = apply.before
         if apply.life != life:
             segment.until = _surely_decided(world, life) - segment.schedule.delay
@@ -214,7 +216,8 @@ def _covered(segment: Segment, times: list[datetime], rows: list[Row]) -> Iterat
             covers.update(times[first:last])
     until = segment.until or segment.since
     if segment.schedule.overlap == "buffer_one":  # what waits for a run to end is not decided yet
-        until = min(until, max((row.last for row in rows if row.last in times), default=segment.since))
+        decided = (row.last for row in rows if row.last in times and row.last <= until)
+        until = max(decided, default=segment.since)
     for at in times:
         if covers[at] > 1:
             yield f"{covers[at]} rows cover {segment.schedule.name} {at}"
@@ -442,6 +445,7 @@ def _in_order(world: World, rows: list[Row]) -> Iterator[str]:
         if row.state == "started" and row.attempts == 1 and sent is not None and not row.manual:
             together[row.schedule, row.claimed_at].append(row)
     for group in together.values():
-        times = [first[row.run_name or ""] for row in sorted(group, key=lambda row: row.fire_time)]
-        if times != sorted(times):
-            yield f"not oldest first: {', '.join(str(row) for row in group)}"
+        group.sort(key=lambda row: row.fire_time)
+        for older, newer in pairwise(group):
+            if first[newer.run_name or ""] < first[older.run_name or ""] - _TOGETHER:
+                yield f"not oldest first: {older}, {newer}"

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
     from zendaemon.core.schedule import Schedule, ScheduleSet
 
-TICK = 240.0
-ASLEEP = timedelta(minutes=15)
+TICK = 300.0
+ASLEEP = timedelta(minutes=16)
 """A week has a million of the engine's real ticks. What it takes for sleep grows with them."""
 
 NEVER_RESOLVED = timedelta(hours=8)
@@ -99,6 +99,7 @@ class Timers:
         self._next: dict[str, datetime | None] = {}
         self._schedules: dict[str, Schedule] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._aimed = world.read_clock()
 
     def set(self, schedules: Iterable[Schedule]) -> None:
         self._schedules = {schedule.name: schedule for schedule in schedules}
@@ -108,7 +109,7 @@ class Timers:
         self._look()
 
     def _aim(self) -> None:
-        now = self._world.read_clock()
+        now = self._aimed = self._world.read_clock()
         self._next = {}
         for name, schedule in self._schedules.items():
             found = schedule.trigger.next_after(now - schedule.delay)
@@ -127,7 +128,8 @@ class Timers:
         due = [name for name, at in self._next.items() if at is not None and at <= now]
         if due:
             self._wake(due)
-        self._aim()
+        if due or now < self._aimed:
+            self._aim()
 
 
 class Process:
@@ -177,7 +179,7 @@ class Process:
             "http://zenml",
             ApiKey(Secret(API_KEY)),
             now=now,
-            monotonic=monotonic,
+            elapsed=lambda: world.true,
             transport=SimTransport(world, self.loop),
         )
         targets = Targets(Resolver(zenml, now), journal, now=now)
@@ -233,7 +235,7 @@ def prepare(say: Callable[[Any, str, dict[str, Any]], dict[str, Any]]) -> Disk:
     awake.ASLEEP = ASLEEP
     pacing.BUSY_CEILING = pacing.DOWN_CEILING = 120.0
     targets_module._SOON_CEILING = 900.0
-    runs_module._FIRST = 120.0
-    runs_module._LONGEST = 3600.0
+    runs_module._FIRST = 600.0
+    runs_module._LONGEST = 4 * 3600.0
     structlog.configure(processors=[say], cache_logger_on_first_use=False)
     return Disk()

@@ -19,6 +19,8 @@ from standin import server as standin
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from simulation.scenario import Scenario
+
 _DOWN = (2, 2, 2, 5, 60, 700, 8000, 40_000)
 _WELL = {"engine.error", "control.error"}
 
@@ -63,10 +65,17 @@ def _disk() -> Disk:
 
 def simulate(seed: int, *, tell: Callable[[str], None] | None = None) -> Result:
     """Live through one seed; `tell` gets every line of its history."""
+    world, disk, errors = live_through(scenario(seed), tell=tell)
+    found = [*errors, *violations(world, disk.raw)]
+    rows = Counter(state for (state,) in disk.raw.execute("select state from fires"))
+    return Result(seed, found, world.trace, world.steps, world.true / 86_400, rows, world.faults)
+
+
+def live_through(plan: Scenario, *, tell: Callable[[str], None] | None = None) -> tuple[World, Disk, list[str]]:
+    """The world when all is over, what is on its disk, and what went wrong in the processes."""
     disk = _disk()
     disk.clear()
-    plan = scenario(seed)
-    ids = random.Random(seed)  # noqa: S311 - a simulation
+    ids = random.Random(plan.seed)  # noqa: S311 - a simulation
     standin.uuid4 = lambda: UUID(int=ids.getrandbits(128), version=4)  # type: ignore[attr-defined]
     world = World(plan, tell=tell)
     _EAR.world, _EAR.errors = world, []
@@ -75,10 +84,8 @@ def simulate(seed: int, *, tell: Callable[[str], None] | None = None) -> Result:
     for event in plan.events:
         world.at(event.at, lambda event=event: _happen(world, disk, event))
     errors = _live(world, disk)
-    found = [*errors, *_EAR.errors, *violations(world, disk.raw)]
     _EAR.world = None
-    rows = Counter(state for (state,) in disk.raw.execute("select state from fires"))
-    return Result(seed, found, world.trace, world.steps, world.true / 86_400, rows, world.faults)
+    return world, disk, [*errors, *_EAR.errors]
 
 
 def _live(world: World, disk: Disk) -> list[str]:
@@ -112,7 +119,7 @@ def _live(world: World, disk: Disk) -> list[str]:
             break
         if not over:
             down = world.random.choice(_DOWN if world.true < world.scenario.calm_from - 50_000 else _DOWN[:4])
-            world.idle(world.true + down)
+            world.idle(world.true + (world.down_for or down))
     return errors
 
 
@@ -141,9 +148,10 @@ def _step(world: World, _disk: Disk, event: Event) -> bool:
     return False
 
 
-def _stop(world: World, _disk: Disk, _event: Event) -> bool:
+def _stop(world: World, _disk: Disk, event: Event) -> bool:
     if world.process is None or world.sleeping:
         return False
+    world.down_for = event.seconds
     world.process.stop()
     return True
 

@@ -200,7 +200,7 @@ def _schedule(draw: Random, name: str, version: str, begin: datetime) -> Schedul
         "catchup_window": draw.choice(["5m", "1h", "1h", "6h"] if draw.random() < 0.9 else ["30h"]),
         "overlap": draw.choice(["allow", "allow", "skip", "buffer_one"]),
         "priority": draw.choice([0, 50, 50, 100]),
-        "retry": {"initial_delay": "1s", "max_delay": draw.choice(["2m", "15m"])},
+        "retry": {"initial_delay": "1s", "max_delay": draw.choice(["5m", "1h"])},
     }
     if draw.random() < 0.2:
         keys["jitter"] = draw.choice(["30s", "20m"])

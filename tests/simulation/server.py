@@ -281,8 +281,14 @@ class Passage:
         self._world.after(self._world.random.uniform(1, 50), self._well)
 
     def _duplicated(self) -> None:
-        self._well()
-        self._world.after(self._world.random.choice([3, 60, 400, 5000]), self._withheld)
+        """Something on the way sends it again, late; only what made a run, since the server would take the other."""
+
+        def again(answer: Answer) -> None:
+            self._back(answer)
+            if answer[0] == 200:
+                self._world.after(self._world.random.choice([3, 60, 400, 5000]), self._withheld)
+
+        self._deliver(again)
 
     def _error(self) -> None:
         self._back((500, {"detail": ["RuntimeError", "QueuePool limit of size 5 overflow 10 reached"]}))

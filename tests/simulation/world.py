@@ -89,6 +89,10 @@ class World:
         self._tell = tell
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
+        self.down_for = 0.0
+        """How long nobody starts the daemon anew after it was stopped; 0 for a time that is drawn."""
+        self.in_flight = self.most_in_flight = 0
+        """Starts that the daemon waits for, now and at most."""
         self._kills = 0
         self._until_kill = self._draw_kill()
 
@@ -210,6 +214,8 @@ class World:
             config = arrival.config
             name = str(config.get("run_configuration", config).get("run_name"))
             self.note(f"start {name}")
+            self.in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self.in_flight)
             self.requests.append((self.true, self.wall, self.highest, name))
         if arrival.is_start or "name" in arrival.query:
             self.step()
@@ -219,6 +225,7 @@ class World:
             self.step()
 
     def received(self, arrival: Arrival) -> None:
+        self.in_flight -= arrival.is_start
         if arrival.is_start or "name" in arrival.query:
             self.step()
 

@@ -45,7 +45,7 @@ def clock() -> Clock:
 
 
 def client(url: str, credentials: Credentials, clock: Clock) -> ZenML:
-    return ZenML(url, credentials, now=lambda: datetime.now(UTC), monotonic=clock, trust_env=False)
+    return ZenML(url, credentials, now=lambda: datetime.now(UTC), elapsed=clock, trust_env=False)
 
 
 def logins(standin: StandIn) -> int:
@@ -81,7 +81,7 @@ async def test_cookies_are_not_kept(clock: Clock) -> None:
 
     transport = httpx.MockTransport(handle)
     now, credentials = lambda: datetime.now(UTC), ApiKey(Secret(API_KEY))
-    async with ZenML("https://zenml.example.com", credentials, now=now, monotonic=clock, transport=transport) as zenml:
+    async with ZenML("https://zenml.example.com", credentials, now=now, elapsed=clock, transport=transport) as zenml:
         await zenml.current_user()
         await zenml.current_user()
     assert len(seen) == 3
@@ -291,7 +291,7 @@ async def test_no_failure_shows_a_secret(clock: Clock, credentials: Credentials,
         return httpx.Response(200, text=said)
 
     transport, now = httpx.MockTransport(handle), lambda: datetime.now(UTC)
-    async with ZenML("https://zenml.example.com", credentials, now=now, monotonic=clock, transport=transport) as zenml:
+    async with ZenML("https://zenml.example.com", credentials, now=now, elapsed=clock, transport=transport) as zenml:
         with pytest.raises(ServerError) as caught:
             await zenml.current_user()
         assert SECRET not in repr(vars(zenml))
@@ -307,7 +307,7 @@ async def test_an_access_token_does_not_show(clock: Clock) -> None:
 
     transport, now = httpx.MockTransport(handle), lambda: datetime.now(UTC)
     credentials = ApiKey(Secret(API_KEY))
-    async with ZenML("https://zenml.example.com", credentials, now=now, monotonic=clock, transport=transport) as zenml:
+    async with ZenML("https://zenml.example.com", credentials, now=now, elapsed=clock, transport=transport) as zenml:
         with pytest.raises(ServerError, match=r"Bearer \*\*\*") as caught:
             await zenml.current_user()
     assert SECRET not in "".join(shown(caught.value))

@@ -39,7 +39,7 @@ def now() -> datetime:
 
 
 def client(url: str, limits: Limits = QUICK) -> ZenML:
-    return ZenML(url, KEY, now=now, monotonic=time.monotonic, limits=limits, trust_env=False)
+    return ZenML(url, KEY, now=now, elapsed=time.monotonic, limits=limits, trust_env=False)
 
 
 def answering(handle: Callable[[httpx.Request], httpx.Response], clock: Callable[[], datetime] = now) -> ZenML:
@@ -51,7 +51,7 @@ def answering(handle: Callable[[httpx.Request], httpx.Response], clock: Callable
         return handle(request)
 
     transport = httpx.MockTransport(with_login)
-    return ZenML("https://z.example.com", KEY, now=clock, monotonic=time.monotonic, transport=transport)
+    return ZenML("https://z.example.com", KEY, now=clock, elapsed=time.monotonic, transport=transport)
 
 
 def resolved(standin: StandIn) -> Resolved:

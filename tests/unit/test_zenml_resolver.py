@@ -62,7 +62,7 @@ class Server:
     def client(self) -> ZenML:
         transport = httpx.MockTransport(self)
         key = ApiKey(Secret(API_KEY))
-        return ZenML("https://z", key, now=lambda: NOW, monotonic=time.monotonic, transport=transport)
+        return ZenML("https://z", key, now=lambda: NOW, elapsed=time.monotonic, transport=transport)
 
     async def resolve(self, target: Target, config: Mapping[str, Any] | None = None) -> Resolved:
         async with self.client() as zenml:
@@ -184,7 +184,7 @@ async def test_a_server_that_is_away_is_no_unresolved_target() -> None:
     async with StandIn() as standin:
         await standin.refuse()
         key = ApiKey(Secret(API_KEY))
-        async with ZenML(standin.url, key, now=lambda: NOW, monotonic=time.monotonic, trust_env=False) as zenml:
+        async with ZenML(standin.url, key, now=lambda: NOW, elapsed=time.monotonic, trust_env=False) as zenml:
             with pytest.raises(Unavailable):
                 await Resolver(zenml, lambda: NOW).resolve(Target("snapshot", "prod"), {})
 
@@ -192,7 +192,7 @@ async def test_a_server_that_is_away_is_no_unresolved_target() -> None:
 async def test_a_round_asks_each_question_once() -> None:
     async with StandIn("0.62.0") as standin:
         key = ApiKey(Secret(API_KEY))
-        async with ZenML(standin.url, key, now=lambda: NOW, monotonic=time.monotonic, trust_env=False) as zenml:
+        async with ZenML(standin.url, key, now=lambda: NOW, elapsed=time.monotonic, trust_env=False) as zenml:
             resolver = Resolver(zenml, lambda: NOW).round()
             target = Target("build", None, "training", "45")
             for _ in range(100):

@@ -50,7 +50,7 @@ def zenml(settings: Settings) -> ZenML:
         settings.server(),
         credentials(settings),
         now=clock.now,
-        monotonic=clock.monotonic,
+        elapsed=clock.elapsed,
         limits=Limits(concurrency=settings.max_concurrency + _QUESTIONS),
         ca_file=settings.ca_file,
     )

@@ -101,11 +101,11 @@ def _misfires(schedule: Schedule, after: datetime, until: datetime, due: datetim
             yield from _together(schedule, after, until, Reason.CATCHUP_NONE)
         case Catchup.LATEST:
             if last < opens:
-                yield from _together(schedule, after, until, Reason.CATCHUP_WINDOW)
-                return
-            yield from _together(schedule, after, min(opens, last) - _TICK, Reason.CATCHUP_WINDOW)
-            yield from _together(schedule, max(after, opens - _TICK), last - _TICK, Reason.CATCHUP_LATEST)
-            yield _start(schedule, last)
+                yield from _together(schedule, after, last, Reason.CATCHUP_WINDOW)
+            else:
+                yield from _together(schedule, after, min(opens, last) - _TICK, Reason.CATCHUP_WINDOW)
+                yield from _together(schedule, max(after, opens - _TICK), last - _TICK, Reason.CATCHUP_LATEST)
+                yield _start(schedule, last)
             yield from _together(schedule, last, until, Reason.EXCLUDED)
         case Catchup.ALL:
             yield from _together(schedule, after, min(opens - _TICK, until), Reason.CATCHUP_WINDOW)

@@ -45,15 +45,17 @@ class ZenML:
         credentials: Credentials,
         *,
         now: Callable[[], datetime],
-        monotonic: Callable[[], float],
+        elapsed: Callable[[], float],
         limits: Limits = Limits(),  # noqa: B008 - frozen
         ca_file: Path | None = None,
         trust_env: bool = True,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._now = now
-        self._wire = Wire(url, now=now, limits=limits, ca_file=ca_file, trust_env=trust_env, transport=transport)
-        self._auth = Auth(credentials, self._login, monotonic)
+        self._wire = Wire(
+            url, now=now, elapsed=elapsed, limits=limits, ca_file=ca_file, trust_env=trust_env, transport=transport
+        )
+        self._auth = Auth(credentials, self._login, elapsed)
         self._info: ServerInfo | None = None
         self._looking = asyncio.Lock()
 

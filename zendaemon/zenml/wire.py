@@ -76,21 +76,28 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
 
 
 class Wire:
-    """Sends requests to one server. `skew` is its clock minus ours, by the Date of its answers."""
+    """Sends requests to one server.
+
+    `elapsed` gives seconds that go on however our wall clock is set; between two answers the server's clock is reckoned
+    with them.
+    """
 
     def __init__(
         self,
         url: str,
         *,
         now: Callable[[], datetime],
+        elapsed: Callable[[], float],
         limits: Limits,
         ca_file: Path | None,
         trust_env: bool,
         transport: httpx.AsyncBaseTransport | None,
     ) -> None:
         self.url = normal_url(url)
-        self.skew = timedelta()
         self._now = now
+        self._elapsed = elapsed
+        self._server_at: datetime | None = None
+        """What the server's clock showed when `elapsed` was 0; None before its first answer."""
         self._limits = limits
         self._slots = asyncio.Semaphore(limits.concurrency)
         self._http = httpx.AsyncClient(
@@ -151,11 +158,20 @@ class Wire:
                 break
         raise failure
 
+    @property
+    def skew(self) -> timedelta:
+        """The server's clock minus ours, by the Date of its answers; zero until the first."""
+        if self._server_at is None:
+            return timedelta()
+        skew = self._server_at + timedelta(seconds=self._elapsed()) - self._now()
+        return skew if abs(skew) > _CLOCK_GRAIN else timedelta()
+
     def _note_clock(self, answer: httpx.Response, begin: datetime, end: datetime) -> None:
         """Correct `skew` where it is out by more than the Date's grain and the length of the call explain."""
         date = http_date(answer.headers.get("date", ""))
         if date is None or "age" in answer.headers:
             return
-        seen = date + _CLOCK_GRAIN - begin - (end - begin) / 2
-        if abs(seen - self.skew) > _CLOCK_GRAIN + abs(end - begin) / 2:
-            self.skew = seen
+        took = abs(end - begin) / 2
+        seen = date + _CLOCK_GRAIN + took - end
+        if self._server_at is None or abs(seen - self.skew) > _CLOCK_GRAIN + took:
+            self._server_at = end + seen - timedelta(seconds=self._elapsed())
