@@ -1,4 +1,4 @@
-"""Two histories that are not left to chance: a server that is away for a day, and a daemon that is down for three.
+"""Two histories that are not left to chance: a server that is away for a day, and a daemon that is down for one.
 
 `python -m simulation.set_pieces` prints what became of every schedule, as JSON.
 """
@@ -38,13 +38,13 @@ def outage() -> dict[str, Any]:
 
 
 def downtime() -> dict[str, Any]:
-    """Nobody starts the daemon for three days, beside which there is a schedule on time once it is back."""
+    """Nobody starts the daemon for a day; once it is back, there is a schedule that is on time beside its catch-up."""
     schedules = [
-        _schedule(f"minutely-{catchup}", cron="* * * * *", catchup=catchup, catchup_window="4d")
+        _schedule(f"minutely-{catchup}", cron="* * * * *", catchup=catchup, catchup_window="2d")
         for catchup in ("none", "latest", "all")
     ]
     schedules.append(_schedule("on-time", cron="*/5 * * * *", catchup="none"))
-    down = Event(2 * _HOUR, "stop", 3 * _DAY)
+    down = Event(2 * _HOUR, "stop", _DAY)
     return _told(*_live(schedules, (), (down,)), since=down.at + down.seconds)
 
 
@@ -57,7 +57,7 @@ def _live(
 ) -> tuple[World, Disk, list[str]]:
     loaded = ScheduleSet({schedule.name: schedule for schedule in schedules})
     begin = datetime(2026, 6, 15, tzinfo=UTC)
-    end = 4 * _DAY if events else 2 * _DAY
+    end = 31 * _HOUR if events else 2 * _DAY
     return live_through(Scenario(1, "0.75.0", begin, (Reload(0.0, loaded),), troubles, events, 0, 1e9, end))
 
 
