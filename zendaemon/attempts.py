@@ -7,6 +7,7 @@ before every POST that is not the first one.
 from __future__ import annotations
 
 import asyncio
+import heapq
 import random
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -34,7 +35,7 @@ from zendaemon.events import fire_values, say_closed
 from zendaemon.queue import Queue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -148,13 +149,16 @@ class Attempts:
         self._settle_after = settle_after.total_seconds()
         self._random = random.Random(seed)  # noqa: S311 - jitter, not secrets
         self._asking: set[asyncio.Task[None]] = set()
+        self._deadlines: list[datetime] = []
         self.queue = Queue(self._guarded, _rank, now=now, max_concurrency=max_concurrency, random=self._random)
         self.on_closed: Callable[[Fire], None] = lambda _: None
 
     def submit(self, fire: Fire, schedule: Schedule) -> None:
         """Take a fire that has just been claimed."""
         begin = asyncio.get_running_loop().time()
-        self._enqueue(_Work(fire=fire, schedule=schedule, taken_at=begin, skew=self._server.skew))
+        work = _Work(fire=fire, schedule=schedule, taken_at=begin, skew=self._server.skew)
+        heapq.heappush(self._deadlines, work.deadline)
+        self._enqueue(work)
 
     def settle(self, fire: Fire, schedule: Schedule | None) -> None:
         """Take a claim that was left behind: its request may be lost, or still under way.
@@ -164,9 +168,7 @@ class Attempts:
         begin = asyncio.get_running_loop().time()
         settle_at = begin + self._settle_after
         if schedule is None:
-            task = asyncio.get_running_loop().create_task(self._settle_removed(fire, settle_at))
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+            self._aside(self._settle_removed(fire, settle_at))
             return
         self._enqueue(
             _Work(fire=fire, schedule=schedule, taken_at=begin, left_behind=True, ask_first=True, settle_at=settle_at)
@@ -178,6 +180,22 @@ class Attempts:
         for task in self._asking:
             task.cancel()
         return left
+
+    def lapse(self) -> None:
+        """Close what waits behind others, was never sent, and has lost its window meanwhile."""
+        now, lapsed = self._now(), False
+        while self._deadlines and self._deadlines[0] <= now:
+            heapq.heappop(self._deadlines)
+            lapsed = True
+        if lapsed:
+            for work in self.queue.take(lambda work: not work.ask_first and now >= work.deadline):
+                self._aside(self._guarded(work))
+
+    def _aside(self, work: Coroutine[None, None, None]) -> None:
+        """Do it now, beside what is in flight."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
 
     def _enqueue(self, work: _Work) -> None:
         work.order = self.queue.push(work, work.order)

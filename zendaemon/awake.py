@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 log = structlog.get_logger()
 
 ASLEEP = timedelta(seconds=10)
 """So long a time without a look counts as sleep."""
 _SET_BACK = timedelta(seconds=-1)
+_BEHIND = timedelta(minutes=1)
 
 
 class Awake:
@@ -48,3 +49,10 @@ class Awake:
             yield now
         finally:
             self._last_look = max(self._last_look, now + timedelta(seconds=self._monotonic() - began))
+
+
+def say_behind(watermarks: Iterable[datetime], now: datetime) -> None:
+    """A watermark in the future means that the clock was set back: nothing fires until it is reached again."""
+    ahead = [mark for mark in watermarks if mark > now + _BEHIND]
+    if ahead:
+        log.error("clock.behind", schedules=len(ahead), until=max(ahead).isoformat())

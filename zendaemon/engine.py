@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from zendaemon.awake import Awake
+from zendaemon.awake import Awake, say_behind
 from zendaemon.core.changes import Changes, changes
 from zendaemon.core.errors import JournalError, ZendaemonError
-from zendaemon.core.fire import Fire, FireState, run_name
+from zendaemon.core.fire import FireState, by_hand
 from zendaemon.core.planning import Standing, plan, rule_text
 from zendaemon.core.schedule import Overlap, Schedule, ScheduleSet
 from zendaemon.events import say_closed
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zendaemon.attempts import Attempts
+    from zendaemon.core.fire import Fire
     from zendaemon.journal import Journal
     from zendaemon.runs import Runs
     from zendaemon.targets import Targets
@@ -37,7 +38,6 @@ log = structlog.get_logger()
 
 TICK = 0.5
 """Seconds between two looks at the clocks."""
-_CLOCK_BEHIND = timedelta(minutes=1)
 _JOURNAL_RETRY = 1.0
 _SLICE = 20
 """The most fires of one schedule that are claimed at once; a catch-up goes on with the next wake."""
@@ -77,9 +77,14 @@ class Engine:
         self._awake = Awake(now, monotonic)
         self.timers: Timers | None = None
         self.schedules = ScheduleSet()
-        self.beat = monotonic()
+        self._beat = monotonic()
         attempts.on_closed = self._closed
         runs.on_ended = self._ended
+
+    @property
+    def beat(self) -> float:
+        """The monotonic second of the last turn; while the journal is waited for, also that of its last answer."""
+        return max(self._beat, self._journal.beat) if self._deciding.locked() else self._beat
 
     def wake(self, names: Iterable[str]) -> None:
         """Have these schedules looked at as soon as may be."""
@@ -105,7 +110,7 @@ class Engine:
         async with self._deciding:
             with self._awake.deciding() as now:
                 found = await self._replace(new, now)
-        self._warn_of_clock(now)
+        say_behind(self._watermarks.values(), now)
         enabled = new.enabled()
         self._targets.watch(enabled)
         if self.timers is not None:
@@ -139,22 +144,11 @@ class Engine:
             raise ZendaemonError(f"there is no schedule {name!r}", hint="`zendaemon status` lists them")
         now = self._now()
         fire_time = now.replace(microsecond=0)
-        while True:
-            try:
-                run = run_name(schedule, fire_time, manual=True)
-            except ValueError as error:
-                raise ZendaemonError(str(error)) from None
-            fire = Fire(
-                schedule=name,
-                fire_time=fire_time,
-                manual=True,
-                run_name=run,
-                project=schedule.project,
-                claimed_at=now,
-            )
-            if await self._claim([fire], {}):
-                break
-            fire_time += timedelta(seconds=1)
+        try:
+            while not await self._claim([fire := by_hand(schedule, fire_time, now)], {}):
+                fire_time += timedelta(seconds=1)
+        except ValueError as error:
+            raise ZendaemonError(str(error)) from None
         closed: asyncio.Future[Fire] = asyncio.get_running_loop().create_future()
         self._waiting[fire.key] = closed
         self._hand_over(fire, schedule)
@@ -168,8 +162,7 @@ class Engine:
     async def run(self) -> None:
         """Decide for ever. A journal that cannot be written stops the deciding, never the task."""
         while True:
-            if self._in_doubt or (self._behind and self._attempts.queue.waiting < _BACKLOG):
-                self.wake(self._behind)
+            self._go_on()
             try:
                 async with asyncio.timeout(TICK):
                     await self._wake.wait()
@@ -178,9 +171,15 @@ class Engine:
             now = self._awake.look()
             if self.timers is not None:
                 self.timers.tick(now, self._monotonic())
+            self._attempts.lapse()
             if self._wake.is_set():
                 await self._decide_woken()
-            self.beat = self._monotonic()
+            self._beat = self._monotonic()
+
+    def _go_on(self) -> None:
+        """Look at once at what could not be decided before."""
+        if self._in_doubt or (self._behind and self._attempts.queue.waiting < _BACKLOG):
+            self.wake(self._behind)
 
     async def _decide_woken(self) -> None:
         self._wake.clear()
@@ -193,7 +192,7 @@ class Engine:
                     self._behind = (self._behind - names).union(await self._decide(names, now))
         except JournalError as error:
             log.error("journal.unavailable", error=str(error))  # noqa: TRY400 - no traceback wanted
-            self.beat = self._monotonic()
+            self._beat = self._monotonic()
             await asyncio.sleep(_JOURNAL_RETRY)
             self.wake(names)
 
@@ -280,6 +279,7 @@ class Engine:
             self._runs.follow(fire)
         else:
             self._look_for_held(fire.schedule)
+        self._go_on()
 
     def _ended(self, fire: Fire) -> None:
         self._running[fire.schedule].discard(fire.run_id or "")
@@ -291,9 +291,3 @@ class Engine:
         schedule = self.schedules.schedules.get(name)
         if schedule is not None and schedule.overlap is Overlap.BUFFER_ONE:
             self.wake([name])
-
-    def _warn_of_clock(self, now: datetime) -> None:
-        """A watermark in the future means that the clock was set back: nothing fires until it is reached again."""
-        ahead = [mark for mark in self._watermarks.values() if mark > now + _CLOCK_BEHIND]
-        if ahead:
-            log.error("clock.behind", schedules=len(ahead), until=max(ahead).isoformat())

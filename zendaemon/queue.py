@@ -74,6 +74,13 @@ class Queue(Generic[T]):
         asyncio.get_running_loop().call_soon(self._pump)
         return order
 
+    def take(self, wanted: Callable[[T], bool]) -> list[T]:
+        """Take what waits for its turn and is wanted out of the queue, in its order."""
+        taken = sorted(entry for entry in self._heap if wanted(entry[-1]))
+        self._heap = [entry for entry in self._heap if not wanted(entry[-1])]
+        heapq.heapify(self._heap)
+        return [item for _, _, item in taken]
+
     def later(self, seconds: float, item: T, order: int) -> None:
         """Queue after this time."""
 

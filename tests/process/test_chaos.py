@@ -10,6 +10,7 @@ import os
 import random
 import re
 import resource
+import shutil
 import sqlite3
 import subprocess
 import time
@@ -19,6 +20,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from signal import SIGHUP
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +33,6 @@ from standin.server import ERROR, Fault, StandIn, down, slow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from standin.server import Arrival
 
@@ -494,33 +495,28 @@ def test_a_damaged_page_of_any_table_or_index(journal: Path, tmp_path: Path) -> 
     assert not unnoticed
 
 
-WAYS_OUT = {
-    "recover": "sqlite3 journal.db .recover | sqlite3 rescued.db",
-    "dump": "sqlite3 journal.db .dump | sed 's/^ROLLBACK;.*/COMMIT;/' | sqlite3 rescued.db",
-}
+JOURNAL_PAGE = Path(__file__).parents[2] / "docs" / "journal.md"
+WAY_OUT = "sqlite3 journal.db .dump | sed 's/^ROLLBACK;.*/COMMIT;/' | sqlite3 rescued.db"
 
 
-@pytest.mark.parametrize("way", WAYS_OUT)
-def test_the_way_out_of_a_damaged_journal(
-    ticking: Ticking, journal: Path, capfd: pytest.CaptureFixture[str], way: str
-) -> None:
+def test_the_way_out_of_a_damaged_journal(ticking: Ticking, journal: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """What can be read is kept, and nothing is started twice."""
+    assert WAY_OUT in JOURNAL_PAGE.read_text(encoding="utf-8")
     daemon, file = ticking.daemon, ticking.have(journal)
-    tried = subprocess.run(["sqlite3", file, f".{way}"], capture_output=True, text=True, check=False)
-    if tried.returncode:
-        say_not_run(capfd, WAYS_OUT[way], f"the sqlite3 program of this machine cannot do it: {tried.stderr.strip()}")
+    if shutil.which("sqlite3") is None:
+        say_not_run(capfd, WAY_OUT, "this machine has no sqlite3 program")
         return
     known = {(row["schedule"], row["fire_time"]): row for row in daemon.history()}
     schema = "SELECT name, sql FROM sqlite_master"
     with closing(sqlite3.connect(file)) as connection:
         tables = set(connection.execute(schema))
     overwrite(file, half(file), half(file) + PAGE)
-    subprocess.run(["sh", "-c", WAYS_OUT[way]], cwd=daemon.state, capture_output=True, check=True)
+    subprocess.run(["sh", "-c", WAY_OUT], cwd=daemon.state, capture_output=True, check=True)
     (daemon.state / "rescued.db").replace(file)
     with closing(sqlite3.connect(file)) as connection:
         assert set(connection.execute(schema)) >= tables
     left = {(row["schedule"], row["fire_time"]): row for row in daemon.history()}
-    print(f"{way}: {len(left)} of {len(known)} fires rescued")
+    print(f"{len(left)} of {len(known)} fires rescued")
     assert len(known) / 2 < len(left) <= len(known)
     assert all(known[key] == row for key, row in left.items())
     daemon.start()

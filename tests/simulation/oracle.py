@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from zendaemon.core.schedule import Schedule
 
-_SLACK = timedelta(minutes=20)
-_DOWN_SLACK = timedelta(minutes=30)
-_CALM = 1800.0
+_SLACK = timedelta(minutes=50)
+_DOWN_SLACK = timedelta(minutes=60)
+_CALM = 3600.0
 _TOGETHER = 5.0
 """Starts that are in flight together may overtake each other by so many seconds."""
 _HONOURED = timedelta(seconds=62)

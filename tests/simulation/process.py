@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
     from zendaemon.core.schedule import Schedule, ScheduleSet
 
-TICK = 300.0
-ASLEEP = timedelta(minutes=16)
+TICK = 900.0
+ASLEEP = timedelta(minutes=46)
 """A week has a million of the engine's real ticks. What it takes for sleep grows with them."""
 
 NEVER_RESOLVED = timedelta(hours=8)

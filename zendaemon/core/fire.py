@@ -136,6 +136,19 @@ def run_name(schedule: Schedule, fire_time: datetime, *, manual: bool = False) -
     return name
 
 
+def by_hand(schedule: Schedule, fire_time: datetime, now: datetime) -> Fire:
+    """The claim of a manual fire. Raises ValueError when its run name cannot be made."""
+    name = run_name(schedule, fire_time, manual=True)
+    return Fire(
+        schedule=schedule.name,
+        fire_time=fire_time,
+        manual=True,
+        run_name=name,
+        project=schedule.project,
+        claimed_at=now,
+    )
+
+
 def run_config(schedule: Schedule, fire_time: datetime, name: str) -> dict[str, JsonValue]:
     """The config that is sent for a fire: rendered, with its run name. Raises ValueError for a bad template."""
     rendered = render(dict(schedule.config), schedule=schedule.name, fire_time=fire_time, timezone=schedule.timezone)

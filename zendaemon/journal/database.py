@@ -151,12 +151,36 @@ def connect(url: str, *, read_only: bool = False) -> Engine:
     return engine
 
 
+def make_new(path: Path) -> None:
+    """Make a journal where there is none, whole or not at all. Raises JournalError for an empty file in its place."""
+    if path.exists():
+        if path.is_file() and path.stat().st_size == 0:
+            raise JournalError(f"the journal {path} is empty", hint="see docs/journal.md for restoring it")
+        return
+    new = path.with_name(path.name + ".new")
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(new.name + suffix).unlink(missing_ok=True)
+    engine = connect(str(URL.create("sqlite", database=str(new))))
+    try:
+        migrate(engine)
+    finally:
+        engine.dispose()
+    new.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def migrate(engine: Engine) -> None:
-    """Bring the tables to this version's. Raises JournalError with the way out."""
+    """Look for damage, and bring the tables to this version's. Raises JournalError with the way out."""
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     try:
         with engine.begin() as connection:
+            if (found := connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()) != "ok":
+                raise JournalError(f"the journal is damaged: {' '.join(str(found).split())}", hint=_way_out(engine))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except CommandError as error:

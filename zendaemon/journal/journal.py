@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError
 
+from zendaemon import clock
 from zendaemon.core.errors import JournalError
 from zendaemon.journal import pruning, store
-from zendaemon.journal.database import FileGuard, OwnerLock, connect, migrate, sqlite_path
+from zendaemon.journal.database import FileGuard, OwnerLock, connect, make_new, migrate, sqlite_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -41,6 +42,8 @@ class Journal:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._waiting: deque[tuple[Callable[[Connection], object], asyncio.Future[None]]] = deque()
         self._flushing: asyncio.Task[None] | None = None
+        self.beat = clock.monotonic()
+        """The monotonic second at which the database answered last, or failed to."""
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -58,12 +61,15 @@ class Journal:
                 f"the state folder {path.parent} cannot be used: {error.strerror}", hint="give another with --state"
             ) from None
         try:
+            make_new(path)
             migrate(engine)
             guard = FileGuard(path, engine)
-        except JournalError:
+        except (JournalError, OSError) as error:
             engine.dispose()
             lock.release()
-            raise
+            if isinstance(error, JournalError):
+                raise
+            raise JournalError(f"the journal {path} cannot be made: {error.strerror}") from None
         return cls(engine, lock, guard)
 
     async def close(self) -> None:
@@ -127,7 +133,10 @@ class Journal:
                 self._guard.check()  # anew, since a lock or the work may have taken long; raising undoes the work
                 return done
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, transact)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, transact)
+        finally:
+            self.beat = clock.monotonic()
 
     async def _write(self, work: Callable[[Connection], object]) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -165,6 +174,8 @@ def _translated() -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise JournalError(f"the journal cannot be used: {error.orig}", hint="see docs/journal.md") from None
+    except ValueError as error:
+        raise JournalError(f"the journal has a row that is none: {error}", hint="see docs/journal.md") from None
 
 
 def read_history(url: str, schedule: str | None = None, state: str | None = None) -> Iterator[Fire]:
