@@ -86,7 +86,7 @@ def violations(world: World, disk: sqlite3.Connection) -> list[str]:
     segments = _segments(world)
     return [
         *_each_fire_time_once(world, rows, segments),
-        *_runs_match(world, rows),
+        *_runs_match(world, rows, segments),
         *_never_early(world),
         *_reasons(world, rows, segments),
         *_no_claim_left(world, rows),
@@ -238,7 +238,7 @@ def _rule(schedule: Schedule) -> dict[str, object]:
     return {key: value for key, value in shape.items() if value}
 
 
-def _runs_match(world: World, rows: list[Row]) -> Iterator[str]:
+def _runs_match(world: World, rows: list[Row], segments: dict[str, list[Segment]]) -> Iterator[str]:
     """Started rows and the server's runs are the same, one to one; no name was ever made twice."""
     made = {run.id: run for run in world.server.made}
     ours = [run for run in made.values() if not run.foreign and not run.taken_back]
@@ -255,7 +255,7 @@ def _runs_match(world: World, rows: list[Row]) -> Iterator[str]:
             yield f"the server never made run {row.run_id} of {row}"
         elif run.taken_back:
             yield f"{row} has a run that the server took back"
-        elif run.foreign and not (run.alike and _left_behind(world, row)):
+        elif run.foreign and not (_left_behind(world, row) and (run.alike or _removed(row, segments))):
             yield f"{row} has somebody else's run"
     for run in ours:
         if holders[run.id] != 1:
@@ -267,6 +267,12 @@ def _left_behind(world: World, row: Row) -> bool:
     """Whether a process died while it had the fire in hand: whose the run is, nobody can tell any more."""
     claimed, decided = row.claimed_at or row.fire_time, row.decided_at or row.fire_time
     return any(life.begin_wall <= claimed <= life.end_wall and decided >= life.end_wall for life in world.lives)
+
+
+def _removed(row: Row, segments: dict[str, list[Segment]]) -> bool:
+    """Whether the schedule was gone when the fire was decided, and with it what its pipeline should be."""
+    decided = row.decided_at or row.fire_time
+    return not any(part.earliest <= decided <= (part.latest or decided) for part in segments.get(row.schedule, ()))
 
 
 def _never_early(world: World) -> Iterator[str]:
@@ -300,7 +306,9 @@ class _Case:
 
     @property
     def lapsed(self) -> bool:
-        decided = self.row.decided_at or self.row.fire_time
+        """Whether the window was closed when it was decided, or had been before the clock was set back."""
+        set_back = [begin for begin, end in self.world.asleep if end < begin]
+        decided = max([self.row.decided_at or self.row.fire_time, *set_back])
         return decided >= self.row.last + min(part.catchup_window for part in self.parts) - _HONOURED
 
 
@@ -382,6 +390,13 @@ def _not_awake(world: World) -> Iterator[tuple[datetime, datetime]]:
     for apply, life in _awake(world):
         yield end - _SLACK, apply.after + _SLACK
         end = life.end_wall
+    doubt: datetime | None = None
+    for apply in world.applies:  # a reload whose commit failed: nobody knows which set was in force
+        if apply.refused:
+            doubt = apply.before if doubt is None else min(doubt, apply.before)
+        elif doubt is not None:
+            yield doubt - _SLACK, apply.after + _SLACK
+            doubt = None
     for begin, end in world.asleep:
         yield min(begin, end) - _SLACK, max(begin, end) + _SLACK
     if any(end < begin for begin, end in world.asleep):  # a clock that was set back: spans lie over each other

@@ -120,6 +120,7 @@ def _live(world: World, disk: Disk) -> list[str]:
         if not over:
             down = world.random.choice(_DOWN if world.true < world.scenario.calm_from - 50_000 else _DOWN[:4])
             world.idle(world.true + (world.down_for or down))
+            world.down_for = 0.0
     return errors
 
 
