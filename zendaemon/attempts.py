@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
@@ -22,7 +22,6 @@ from zendaemon.core.errors import (
     NameTaken,
     Rejected,
     ServerError,
-    Unauthorized,
     Unavailable,
     Uncertain,
     Unresolved,
@@ -30,7 +29,7 @@ from zendaemon.core.errors import (
 )
 from zendaemon.core.fire import Fire, FireState, Reason, lateness, run_config
 from zendaemon.core.run import QUEUED
-from zendaemon.core.schedule import Overlap
+from zendaemon.core.work import CLOCK_TOLERANCE, Work, may_have_run, rank
 from zendaemon.events import fire_values, say_closed
 from zendaemon.queue import Queue
 
@@ -44,19 +43,16 @@ if TYPE_CHECKING:
     from zendaemon.core.run import Resolved, Run
     from zendaemon.core.schedule import Schedule
     from zendaemon.journal import Journal
-    from zendaemon.queue import Rank
     from zendaemon.targets import Targets
 
 log = structlog.get_logger()
 
-CLOCK_TOLERANCE = timedelta(seconds=5)
-"""How much older than its fire time a run may seem and still be the fire's own."""
-CLOCK_SET_BACK = timedelta(days=1)
-"""The same, of a fire that an earlier process claimed: by so much the clock may have been set back since."""
 SETTLES = timedelta(seconds=2)
 """How old a run must be that a look-up found: a server that finds no free slot makes the row, then takes it back."""
 _LOOK_AGAIN = 5.0
 _AFTER_ERROR = 30.0
+_DEADLINES = 1000
+_REMOVED_AT_ONCE = 4
 
 
 class Server(Protocol):
@@ -71,49 +67,6 @@ class Server(Protocol):
     ) -> Run: ...
 
     async def find_run(self, name: str, project: str | None) -> Run | None: ...
-
-
-@dataclass(slots=True, kw_only=True)
-class _Work:
-    """A fire in hand. Seconds are those of the loop's clock, which no change of the wall clock touches.
-
-    Before `settle_at` a lost request may still be at work. At `taken_at` the fire came into this process's hands, new
-    or `left_behind` by an earlier one, and `skew` was the server's clock minus ours. `end` is how the fire is closed
-    once the server has been asked a last time and has no run of it.
-    """
-
-    fire: Fire
-    schedule: Schedule
-    taken_at: float
-    left_behind: bool = False
-    skew: timedelta = timedelta()
-    order: int | None = None
-    tried: retry.Tried = field(default_factory=retry.Tried)
-    ask_first: bool = False
-    settle_at: float = 0.0
-    failure: ZendaemonError | None = None
-    end: retry.GiveUp | None = None
-
-    @property
-    def deadline(self) -> datetime:
-        held = self.fire.manual or self.schedule.overlap is Overlap.BUFFER_ONE
-        begin = self.fire.claimed_at if held and self.fire.claimed_at else self.fire.fire_time
-        return begin + self.schedule.delay + self.schedule.catchup_window
-
-    @property
-    def asked_for_at(self) -> datetime:
-        """The fire time; for a manual fire the claim, since its time is a whole second that may be ahead of it."""
-        return self.fire.claimed_at if self.fire.manual and self.fire.claimed_at else self.fire.fire_time
-
-    def age(self, now: datetime, seconds: float) -> timedelta:
-        """How long ago the fire was asked for at most, in the two clocks' words.
-
-        The wall clock may have been set back since the claim, the loop's stands still while the machine sleeps; and
-        both together tell nothing of what happened while no process was there.
-        """
-        claimed_at = self.fire.claimed_at or now
-        by_loop = claimed_at - self.asked_for_at + timedelta(seconds=seconds - self.taken_at)
-        return max(now - self.asked_for_at, by_loop) + (CLOCK_SET_BACK if self.left_behind else CLOCK_TOLERANCE)
 
 
 class _NotSettled(Exception):
@@ -150,13 +103,16 @@ class Attempts:
         self._random = random.Random(seed)  # noqa: S311 - jitter, not secrets
         self._asking: set[asyncio.Task[None]] = set()
         self._deadlines: list[datetime] = []
-        self.queue = Queue(self._guarded, _rank, now=now, max_concurrency=max_concurrency, random=self._random)
+        self._removed = asyncio.Semaphore(_REMOVED_AT_ONCE)
+        self.queue = Queue(self._guarded, rank, now=now, max_concurrency=max_concurrency, random=self._random)
         self.on_closed: Callable[[Fire], None] = lambda _: None
 
     def submit(self, fire: Fire, schedule: Schedule) -> None:
         """Take a fire that has just been claimed."""
         begin = asyncio.get_running_loop().time()
-        work = _Work(fire=fire, schedule=schedule, taken_at=begin, skew=self._server.skew)
+        work = Work(fire=fire, schedule=schedule, taken_at=begin, skew=self._server.skew)
+        if len(self._deadlines) > 2 * self.queue.waiting + _DEADLINES:  # most of them are of fires that were started
+            self._deadlines = sorted(work.deadline for work in self.queue.ready)
         heapq.heappush(self._deadlines, work.deadline)
         self._enqueue(work)
 
@@ -171,7 +127,7 @@ class Attempts:
             self._aside(self._settle_removed(fire, settle_at))
             return
         self._enqueue(
-            _Work(fire=fire, schedule=schedule, taken_at=begin, left_behind=True, ask_first=True, settle_at=settle_at)
+            Work(fire=fire, schedule=schedule, taken_at=begin, left_behind=True, ask_first=True, settle_at=settle_at)
         )
 
     async def drain(self, limit: timedelta) -> int:
@@ -197,22 +153,22 @@ class Attempts:
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
 
-    def _enqueue(self, work: _Work) -> None:
+    def _enqueue(self, work: Work) -> None:
         work.order = self.queue.push(work, work.order)
 
-    def _later(self, seconds: float, work: _Work) -> None:
+    def _later(self, seconds: float, work: Work) -> None:
         self.queue.later(seconds, work, work.order or 0)
 
-    async def _guarded(self, work: _Work) -> None:
+    async def _guarded(self, work: Work) -> None:
         """An attempt that meets a fault of ours is uncertain: the fire is kept, and the server asked about it."""
         try:
             await self._attempt(work)
         except Exception:
-            log.exception("engine.error", **fire_values(work.fire))
             work.ask_first = True
             self._later(_AFTER_ERROR, work)
+            log.exception("engine.error", **fire_values(work.fire))
 
-    async def _attempt(self, work: _Work) -> None:
+    async def _attempt(self, work: Work) -> None:
         now = self._now()
         if now >= work.deadline and not work.ask_first:
             await self._give_up(work, retry.lapsed(work.failure, work.tried))
@@ -231,15 +187,19 @@ class Attempts:
             self.queue.answered()
             await self._started(work, run)
 
-    async def _start_or_find(self, work: _Work) -> Run:
+    async def _start_or_find(self, work: Work) -> Run:
         """One POST, or the run that an earlier one made."""
         fire, name = work.fire, work.fire.run_name or ""
+        work.asking = True
         try:
             resolved = await self._targets.resolved(work.schedule)
         except Unresolved:
-            if work.ask_first and (run := await self._server.find_run(name, fire.project)) is not None:
+            if not work.ask_first:
+                raise
+            if (run := await self._server.find_run(name, fire.project)) is not None:
                 self._check_settled(run)
                 return run
+            self._check_lost(work)
             raise
         if work.ask_first:
             run = await self._server.find_run(name, resolved.project or fire.project)
@@ -247,21 +207,26 @@ class Attempts:
                 self._check_ours(work, run, resolved)
                 self._check_settled(run)
                 return run
-            lapsed = work.end is not None or self._now() >= work.deadline
-            left = work.settle_at - asyncio.get_running_loop().time()
-            if (lapsed or not resolved.unique_names) and left > 0:
-                raise _NotSettled(min(_LOOK_AGAIN, max(0.05, left)))
-            if lapsed:
-                raise _Lapsed
+            if work.end is not None or self._now() >= work.deadline or not resolved.unique_names:
+                self._check_lost(work)
             work.ask_first = False
         try:
             config = run_config(work.schedule, fire.fire_time, name)
         except ValueError as error:
             raise Rejected(str(error)) from None
+        work.asking = False
         work.fire = replace(fire, attempts=fire.attempts + 1)
         return await self._server.start(resolved, config, work.schedule.tags, fire.key)
 
-    def _check_ours(self, work: _Work, run: Run, resolved: Resolved) -> None:
+    def _check_lost(self, work: Work) -> None:
+        """Of a run that is not there: raise _NotSettled while a lost request may make it, then _Lapsed if late."""
+        left = work.settle_at - asyncio.get_running_loop().time()
+        if left > 0:
+            raise _NotSettled(min(_LOOK_AGAIN, max(0.05, left)))
+        if work.end is not None or self._now() >= work.deadline:
+            raise _Lapsed
+
+    def _check_ours(self, work: Work, run: Run, resolved: Resolved) -> None:
         """Raise NameTaken, with the run's id, when the run of that name cannot be this fire's."""
         if run.pipeline_id is not None and run.pipeline_id != resolved.pipeline_id:
             raise _Foreign(f"run {run.id} of another pipeline has the name {run.name!r}")
@@ -282,7 +247,8 @@ class Attempts:
     async def _settle_removed(self, fire: Fire, settle_at: float) -> None:
         while True:
             try:
-                run = await self._server.find_run(fire.run_name or "", fire.project)
+                async with self._removed:
+                    run = await self._server.find_run(fire.run_name or "", fire.project)
                 if run is not None:
                     self._check_settled(run)
                     break
@@ -298,9 +264,9 @@ class Attempts:
             fire = replace(fire, state=FireState.FAILED, reason=Reason.REMOVED)
         await self._close(fire)
 
-    async def _after(self, work: _Work, failure: ZendaemonError) -> None:
+    async def _after(self, work: Work, failure: ZendaemonError) -> None:
         """Retry, ask or give up, as core.retry decides."""
-        self._note(failure)
+        self._note(failure, asking=work.asking)
         if work.end is None:
             work.failure = failure
         tried = work.tried
@@ -319,7 +285,7 @@ class Attempts:
         left = work.deadline - self._now()
         decision = retry.decide(failure, work.tried, work.schedule.retry, left=left, fraction=self._random.random())
         match decision:
-            case retry.GiveUp() if _may_have_run(work, failure):
+            case retry.GiveUp() if may_have_run(work, failure):
                 work.end, work.ask_first = decision, True
                 wait = retry.RetryAfter(retry.backoff(work.schedule.retry, work.tried.failures, 1.0), ask_first=True)
                 self._say_retry(work, failure, wait)
@@ -335,15 +301,23 @@ class Attempts:
                 self._say_retry(work, failure, decision)
                 self._wait(work, failure, decision.seconds)
 
-    def _wait(self, work: _Work, failure: ZendaemonError, seconds: float) -> None:
-        """Back to the queue at once where the whole server is waited for, so that order and release are its alone."""
-        if isinstance(failure, Unavailable):
+    def _wait(self, work: Work, failure: ZendaemonError, seconds: float) -> None:
+        """Back to the queue at once where the whole server is waited for, so that order and release are its alone.
+
+        What fails with a question about this one fire waits by itself, or it would be the next to begin for ever.
+        """
+        if isinstance(failure, Unavailable) and not work.asking:
             self._enqueue(work)
         else:
             self._later(seconds, work)
 
-    def _note(self, failure: ZendaemonError) -> None:
-        """Adapt the pace to what a failure says of the server. One that answers 500 is unwell, and yet there."""
+    def _note(self, failure: ZendaemonError, *, asking: bool) -> None:
+        """Adapt the pace to what a failure says of the server. One that answers 500 is unwell, and yet there.
+
+        An answer to a question about one fire says nothing of the starts of others.
+        """
+        if asking and isinstance(failure, ServerError) and failure.status is not None:
+            return
         if isinstance(failure, Unavailable) and not failure.busy and failure.status != HTTPStatus.INTERNAL_SERVER_ERROR:
             self.queue.away(failure)
         elif isinstance(failure, Unavailable) or (isinstance(failure, Uncertain) and failure.status in (429, 503)):
@@ -351,17 +325,17 @@ class Attempts:
         elif isinstance(failure, ServerError) and failure.status is not None:
             self.queue.answered()
 
-    def _say_retry(self, work: _Work, failure: ZendaemonError, decision: retry.RetryAfter) -> None:
+    def _say_retry(self, work: Work, failure: ZendaemonError, decision: retry.RetryAfter) -> None:
         event = "fire.uncertain" if isinstance(failure, Uncertain | NameTaken) else "fire.retrying"
         level = log.info if isinstance(failure, Unavailable) else log.warning
         level(event, **fire_values(work.fire), error=str(failure), delay_seconds=round(decision.seconds, 3))
 
-    async def _started(self, work: _Work, run: Run) -> None:
+    async def _started(self, work: Work, run: Run) -> None:
         await self._close(
             replace(work.fire, state=FireState.STARTED, run_id=run.id, run_status=run.status, message=run.status_reason)
         )
 
-    async def _give_up(self, work: _Work, decision: retry.GiveUp) -> None:
+    async def _give_up(self, work: Work, decision: retry.GiveUp) -> None:
         message = str(work.failure) if work.failure is not None else None
         await self._close(replace(work.fire, state=decision.state, reason=decision.reason, message=message))
 
@@ -377,19 +351,9 @@ class Attempts:
                 log.error("journal.unavailable", error=str(error), **fire_values(fire))  # noqa: TRY400 - no traceback wanted
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 30)
-        say_closed(fire)
         self.on_closed(fire)
+        say_closed(fire)
 
 
 class _Foreign(NameTaken):
     """A run with the fire's name is somebody else's."""
-
-
-def _rank(work: _Work) -> Rank:
-    return -work.schedule.priority, work.fire.fire_time
-
-
-def _may_have_run(work: _Work, failure: ZendaemonError) -> bool:
-    """Whether only the server can tell if a start that got no answer made a run, and it has not told yet."""
-    asked = Unavailable | Unauthorized | Rejected if work.ask_first else Unavailable | Unauthorized
-    return isinstance(failure, Uncertain) or ((work.ask_first or work.tried.sent) and isinstance(failure, asked))

@@ -119,7 +119,10 @@ class Engine:
         return found
 
     async def _replace(self, new: ScheduleSet, now: datetime) -> Changes:
+        if self._in_doubt:
+            await self._look_into_journal()
         found = changes(self.schedules, new)
+        anew = (*found.restarted, *found.added) if self.schedules.schedules else found.restarted
         gone = {name for name in found.changed if not new.schedules[name].enabled}
         closing = gone.union(found.removed, found.restarted)
         undecided: Collection[str] = (*found.changed, *found.removed)
@@ -130,7 +133,7 @@ class Engine:
         counts = await self._journal.run_counts(counted)
         self._started.update({name: counts.get(name, 0) for name in counted})
         rules = {schedule.name: rule_text(schedule.trigger) for schedule in enabled}
-        self._watermarks = await self._journal.sync(rules, found.restarted, now)
+        self._watermarks = await self._journal.sync(rules, anew, now)
         self.schedules = new
         return found
 
@@ -178,7 +181,7 @@ class Engine:
 
     def _go_on(self) -> None:
         """Look at once at what could not be decided before."""
-        if self._in_doubt or (self._behind and self._attempts.queue.waiting < _BACKLOG):
+        if self._in_doubt or (self._behind and len(self._attempts.queue.ready) < _BACKLOG):
             self.wake(self._behind)
 
     async def _decide_woken(self) -> None:
@@ -206,11 +209,10 @@ class Engine:
         planned: list[Fire] = []
         watermarks: dict[str, datetime] = {}
         behind: set[str] = set()
-        for name in sorted(names, key=lambda name: (name in self._behind, name)):
-            schedule = self.schedules.schedules.get(name)
-            if schedule is None or name not in self._watermarks:
-                continue
-            if name in self._behind - closing and len(planned) + self._attempts.queue.waiting >= _BACKLOG:
+        known = self.schedules.schedules
+        for name in sorted((name for name in names if name in known and name in self._watermarks), key=self._turn):
+            schedule = known[name]
+            if name in self._behind - closing and len(planned) + len(self._attempts.queue.ready) >= _BACKLOG:
                 behind.add(name)
                 continue
             try:
@@ -224,11 +226,16 @@ class Engine:
             if decided.more:
                 behind.add(name)
         if watermarks:
-            claimed = await self._claim(planned, watermarks)
+            for fire in await self._claim(planned, watermarks):
+                self._hand_over(fire, known[fire.schedule])
             self._watermarks.update(watermarks)
-            for fire in claimed:
-                self._hand_over(fire, self.schedules.schedules[fire.schedule])
         return behind
+
+    def _turn(self, name: str) -> tuple[bool, int, datetime, str]:
+        """Those on time by name; then those that are behind, by priority and by what is the oldest to decide."""
+        if name not in self._behind:
+            return False, 0, self._awake.since, name
+        return True, -self.schedules.schedules[name].priority, self._watermarks[name], name
 
     async def _claim(self, planned: Sequence[Fire], watermarks: Mapping[str, datetime]) -> list[Fire]:
         try:
@@ -243,9 +250,8 @@ class Engine:
         self._watermarks = {name: max(mark, known.get(name, mark)) for name, mark in self._watermarks.items()}
         for fire in await self._journal.claims():
             if fire.key not in self._open[fire.schedule]:
-                schedule = self.schedules.schedules.get(fire.schedule)
                 self._open[fire.schedule][fire.key] = fire
-                if schedule is None:
+                if (schedule := self.schedules.schedules.get(fire.schedule)) is None:
                     self._attempts.settle(fire, None)
                 else:
                     self._attempts.submit(fire, schedule)  # it was in nobody's hands, so nothing was sent

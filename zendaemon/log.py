@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from typing import TYPE_CHECKING, TextIO
+from contextlib import suppress
+from typing import TYPE_CHECKING, TextIO, cast
 
 import structlog
 
@@ -54,6 +55,21 @@ def _redact(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
     return {key: _SECRET.sub("***", value) if isinstance(value, str) else value for key, value in event.items()}
 
 
+class _Undisturbed:
+    """A stream whose failures (a full disk) lose the line, and nothing else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def configure(log_format: str | None, level: str, stream: TextIO | None = None) -> None:
     """Set up logging for this process. Without a format: colours when `stream` is a terminal, else JSON."""
     stream = stream or sys.stderr
@@ -73,7 +89,7 @@ def configure(log_format: str | None, level: str, stream: TextIO | None = None) 
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Undisturbed(stream))),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=logging.WARNING, stream=stream, format="%(message)s")

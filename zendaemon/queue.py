@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 T = TypeVar("T")
-Rank = tuple[int, "datetime"]
-"""The lower goes first: the priority's negative, then the fire time."""
+Rank = tuple[int, "datetime", "datetime"]
+"""The lower goes first."""
 
 
 class Queue(Generic[T]):
@@ -63,6 +63,11 @@ class Queue(Generic[T]):
     @property
     def waiting(self) -> int:
         return len(self._heap) + len(self._sleeping)
+
+    @property
+    def ready(self) -> list[T]:
+        """What would begin if it might, in no order; what sleeps is not among it."""
+        return [item for _, _, item in self._heap]
 
     def push(self, item: T, order: int | None = None) -> int:
         """Queue; what else comes in the same turn is put in order with it before anything begins.

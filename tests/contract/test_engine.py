@@ -193,7 +193,7 @@ async def test_a_wake_at_the_fire_time_starts_one_run(world: World) -> None:
 async def test_killed_after_the_claim_and_before_the_post(world: World) -> None:
     nightly = schedule(world.server.version)
     async with world.daemon(nightly) as daemon:
-        daemon.attempts._stopping = True
+        daemon.attempts.queue._stopping = True
         daemon.wake(seconds=6)
         await until(lambda: world.rows)
     assert [fire.state for fire in world.rows] == [FireState.CLAIMED]

@@ -443,7 +443,7 @@ def _no_overlap(world: World, rows: list[Row], segments: dict[str, list[Segment]
         if not all(version.overlap in ("skip", "buffer_one") for part in parts for version in part.versions):
             continue
         ids = [row.run_id for row in rows if row.schedule == name and row.state == "started" and not row.manual]
-        ours = sorted((runs[run] for run in ids if run in runs), key=lambda run: run.at)
+        ours = sorted((runs[run] for run in ids if run in runs and not runs[run].foreign), key=lambda run: run.at)
         for before, after in pairwise(ours):
             if after.at - before.at < given_up and before.active(after.at):
                 yield f"{before.name} was active when {after.name} was made"

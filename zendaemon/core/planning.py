@@ -60,7 +60,8 @@ def plan(
 ) -> Plan:
     """Decide every fire time of `schedule` that is due at `now` (aware) and not decided yet, the `limit` oldest fires.
 
-    `closing` when the trigger goes at `now`: nothing may wait for its jitter or an active run any longer.
+    `closing` when the trigger goes at `now`: nothing may wait for its jitter or an active run any longer, and what a
+    catch-up has not come to is not started any more.
     """
     due = now if closing else now - schedule.delay
     watermark = standing.watermark
@@ -70,9 +71,11 @@ def plan(
     if schedule.overlap is Overlap.BUFFER_ONE and standing.active and not closing:
         return Plan((), watermark, held=True)
     slept_until = min(due, standing.awake_since - schedule.delay - _TICK)
-    fires = chain(
-        _misfires(schedule, watermark, slept_until, due), _on_time(schedule, max(watermark, slept_until), due)
-    )
+    if closing and schedule.catchup is Catchup.ALL:
+        missed = _together(schedule, watermark, slept_until, Reason.REMOVED)
+    else:
+        missed = _misfires(schedule, watermark, slept_until, due)
+    fires = chain(missed, _on_time(schedule, max(watermark, slept_until), due))
     found = _with_limits(schedule, standing, fires, now)
     decided = tuple(islice(found, limit))
     if decided:

@@ -157,6 +157,11 @@ def make_new(path: Path) -> None:
         if path.is_file() and path.stat().st_size == 0:
             raise JournalError(f"the journal {path} is empty", hint="see docs/journal.md for restoring it")
         return
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size:
+        raise JournalError(
+            f"{path} is gone, and {log} is there", hint="see docs/journal.md, When its files are deleted"
+        )
     new = path.with_name(path.name + ".new")
     for suffix in ("", "-wal", "-shm"):
         path.with_name(new.name + suffix).unlink(missing_ok=True)

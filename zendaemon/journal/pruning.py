@@ -74,7 +74,7 @@ def prune_surplus(connection: Connection, keep: int, before: datetime, place: Pl
         if place.keep:
             place = _pass_over(connection, place) or _next_schedule(connection, place.schedule, keep)
             continue
-        if place.latest is None or place.latest > before:
+        if place.latest is None or place.latest >= before:
             place = replace(place, latest=before, id=0)
         found = connection.execute(_of_schedule(place).limit(budget)).all()
         rows += _delete(connection, found)

@@ -9,11 +9,13 @@ Python imports this at its start. The daemon hangs once, when a file of this nam
 import asyncio
 import os
 import time
+from datetime import datetime
 from pathlib import Path
 
+from zendaemon.awake import Awake
 from zendaemon.engine import Engine
 
-_tick = Engine._tick
+_look = Awake.look
 _decide_woken = Engine._decide_woken
 
 
@@ -25,10 +27,10 @@ def _asked(what: str) -> bool:
     return True
 
 
-def tick(self: Engine) -> None:
+def look(self: Awake) -> datetime:
     if _asked("hang-loop"):
         time.sleep(3600)
-    _tick(self)
+    return _look(self)
 
 
 async def decide_woken(self: Engine) -> None:
@@ -37,5 +39,5 @@ async def decide_woken(self: Engine) -> None:
     await _decide_woken(self)
 
 
-Engine._tick = tick  # type: ignore[method-assign]
+Awake.look = look  # type: ignore[method-assign]
 Engine._decide_woken = decide_woken  # type: ignore[method-assign]

@@ -1,0 +1,78 @@
+"""A fire in hand: what is known of it between its claim and its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from zendaemon.core import retry
+from zendaemon.core.errors import Rejected, Unauthorized, Unavailable, Uncertain, Unresolved
+from zendaemon.core.schedule import Overlap
+
+if TYPE_CHECKING:
+    from zendaemon.core.errors import ZendaemonError
+    from zendaemon.core.fire import Fire
+    from zendaemon.core.schedule import Schedule
+
+CLOCK_TOLERANCE = timedelta(seconds=5)
+"""How much older than its fire time a run may seem and still be the fire's own."""
+CLOCK_SET_BACK = timedelta(days=1)
+"""The same, of a fire that an earlier process claimed: by so much the clock may have been set back since."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """A fire in hand. Seconds are those of the loop's clock, which no change of the wall clock touches.
+
+    While `asking`, only a question about this one fire is under way. Before `settle_at` a lost request may still be at
+    work. At `taken_at` the fire came into this process's hands, new or `left_behind` by an earlier one, and `skew` was
+    the server's clock minus ours. `end` is how the fire is closed once the server has been asked a last time and has no
+    run of it.
+    """
+
+    fire: Fire
+    schedule: Schedule
+    taken_at: float
+    left_behind: bool = False
+    skew: timedelta = timedelta()
+    order: int | None = None
+    tried: retry.Tried = field(default_factory=retry.Tried)
+    ask_first: bool = False
+    asking: bool = False
+    settle_at: float = 0.0
+    failure: ZendaemonError | None = None
+    end: retry.GiveUp | None = None
+
+    @property
+    def deadline(self) -> datetime:
+        held = self.fire.manual or self.schedule.overlap is Overlap.BUFFER_ONE
+        begin = self.fire.claimed_at if held and self.fire.claimed_at else self.fire.fire_time
+        return begin + self.schedule.delay + self.schedule.catchup_window
+
+    @property
+    def asked_for_at(self) -> datetime:
+        """The fire time; for a manual fire the claim, since its time is a whole second that may be ahead of it."""
+        return self.fire.claimed_at if self.fire.manual and self.fire.claimed_at else self.fire.fire_time
+
+    def age(self, now: datetime, seconds: float) -> timedelta:
+        """How long ago the fire was asked for at most, in the two clocks' words.
+
+        The wall clock may have been set back since the claim, the loop's stands still while the machine sleeps; and
+        both together tell nothing of what happened while no process was there.
+        """
+        claimed_at = self.fire.claimed_at or now
+        by_loop = claimed_at - self.asked_for_at + timedelta(seconds=seconds - self.taken_at)
+        return max(now - self.asked_for_at, by_loop) + (CLOCK_SET_BACK if self.left_behind else CLOCK_TOLERANCE)
+
+
+def rank(work: Work) -> tuple[int, datetime, datetime]:
+    """The lower begins first: by priority, then the oldest; what a catch-up claims later than others is younger."""
+    fire = work.fire
+    return -work.schedule.priority, fire.claimed_at or fire.fire_time, fire.fire_time
+
+
+def may_have_run(work: Work, failure: ZendaemonError) -> bool:
+    """Whether only the server can tell if a start that got no answer made a run, and it has not told yet."""
+    asked = Unavailable | Unauthorized | Rejected | Unresolved
+    return isinstance(failure, Uncertain) or ((work.ask_first or work.tried.sent) and isinstance(failure, asked))
