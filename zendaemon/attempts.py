@@ -267,6 +267,8 @@ class Attempts:
     async def _after(self, work: Work, failure: ZendaemonError) -> None:
         """Retry, ask or give up, as core.retry decides."""
         self._note(failure, asking=work.asking)
+        if work.asking and isinstance(failure, Unavailable) and failure.busy:
+            failure = failure.for_a_question()
         if work.end is None:
             work.failure = failure
         tried = work.tried

@@ -85,6 +85,7 @@ def violations(world: World, disk: sqlite3.Connection) -> list[str]:
     rows = [_row(values) for values in disk.execute(_SELECT)]
     segments = _segments(world)
     return [
+        *world.broken,
         *_each_fire_time_once(world, rows, segments),
         *_runs_match(world, rows, segments),
         *_never_early(world),
@@ -340,6 +341,10 @@ def _name_taken(case: _Case) -> str | None:
     return None if case.row.run_name in case.foreign else "nobody else has that name"
 
 
+def _given_up(case: _Case) -> str | None:
+    return None if any(part.catchup == "all" for part in case.parts) else "it was not to be caught up one by one"
+
+
 def _overlap(case: _Case) -> str | None:
     return None if any(part.overlap in ("skip", "buffer_one") for part in case.parts) else "overlap is allowed"
 
@@ -360,6 +365,7 @@ _CAUSES: dict[tuple[str, str | None], Callable[[_Case], str | None]] = {
     ("failed", "unauthorized"): _unauthorized,
     ("failed", "name_taken"): _name_taken,
     ("failed", "removed"): lambda _: None,
+    ("missed", "removed"): _given_up,
     ("skipped", "overlap"): _overlap,
     ("skipped", "max_runs"): _max_runs,
     ("skipped", "excluded"): _excluded,

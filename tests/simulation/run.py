@@ -107,6 +107,7 @@ def _live(world: World, disk: Disk) -> list[str]:
         begin = world.true, world.wall
         world.note("a process begins")
         process = world.process = Process(world, disk)
+        world.in_hand.clear()
         by_itself = process.live()
         world.process = None
         world.steps += process.loop.steps

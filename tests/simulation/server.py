@@ -250,6 +250,7 @@ class Passage:
     def begin(self, patience: float) -> None:
         world = self._world
         world.sent(self._arrival)
+        self._future.add_done_callback(lambda _: world.over(self._arrival))
         world.after(patience, lambda: self._fail(httpx.ReadTimeout("timed out", request=self._request)))
         act = _FATES.get(world.fate(self._arrival), Passage._well)
         world.after(world.random.uniform(0.001, 0.03), lambda: act(self))

@@ -91,8 +91,11 @@ class World:
         self._order = count()
         self.down_for = 0.0
         """How long nobody starts the daemon anew after it was stopped; 0 for a time that is drawn."""
-        self.in_flight = self.most_in_flight = 0
-        """Starts that the daemon waits for, now and at most."""
+        self.in_hand: Counter[str] = Counter()
+        """Starts that the process waits for, by the run's name."""
+        self.most_in_flight = 0
+        self.broken: list[str] = []
+        """Promises that were seen to be broken while it happened."""
         self._kills = 0
         self._until_kill = self._draw_kill()
 
@@ -211,21 +214,26 @@ class World:
 
     def sent(self, arrival: Arrival) -> None:
         if arrival.is_start:
-            config = arrival.config
-            name = str(config.get("run_configuration", config).get("run_name"))
+            name = run_name(arrival)
             self.note(f"start {name}")
-            self.in_flight += 1
-            self.most_in_flight = max(self.most_in_flight, self.in_flight)
+            self.in_hand[name] += 1
+            self.most_in_flight = max(self.most_in_flight, self.in_hand.total())
+            if self.in_hand[name] > 1:
+                self.broken.append(f"{self.in_hand[name]} requests for {name} were in flight at once")
             self.requests.append((self.true, self.wall, self.highest, name))
         if arrival.is_start or "name" in arrival.query:
             self.step()
+
+    def over(self, arrival: Arrival) -> None:
+        """The process has an answer, or has given up waiting for one."""
+        if arrival.is_start:
+            self.in_hand[run_name(arrival)] -= 1
 
     def arrived(self, arrival: Arrival) -> None:
         if arrival.is_start:
             self.step()
 
     def received(self, arrival: Arrival) -> None:
-        self.in_flight -= arrival.is_start
         if arrival.is_start or "name" in arrival.query:
             self.step()
 
@@ -302,3 +310,9 @@ class World:
 
 _NOT_ON_THE_LINE = {"disk", "no slot"}
 ONLY_STARTS = {"duplicated", "lost, and late", "429 too busy", "429 with Retry-After", "redirect"}
+
+
+def run_name(arrival: Arrival) -> str:
+    """The name that a start asks for."""
+    config = arrival.config
+    return str(config.get("run_configuration", config).get("run_name"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,6 +39,14 @@ def test_a_stream_that_is_no_terminal_gets_json() -> None:
     log.configure(None, "info", stream)
     structlog.get_logger().info("daemon.ready")
     assert json.loads(stream.getvalue())["event"] == "daemon.ready"
+
+
+def test_a_line_that_cannot_be_written_is_lost_and_nothing_else() -> None:
+    full = Path("/dev/full").open("w", encoding="utf-8")  # noqa: SIM115 - closing it fails, as it must
+    log.configure("json", "info", full)
+    structlog.get_logger().error("fire.failed", schedule="nightly")
+    with pytest.raises(OSError, match="No space left"):
+        full.close()
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,10 @@ class Unavailable(ServerError):
         self.retry_after = retry_after
         self.busy = busy
 
+    def for_a_question(self) -> Unavailable:
+        """The same, of a question: it takes no start slot, so it is not for the queue to say when it is asked again."""
+        return Unavailable(self.message, hint=self.hint, status=self.status, retry_after=self.retry_after)
+
 
 class Unauthorized(ServerError):
     """The server refuses the credentials, also after one renewal."""
