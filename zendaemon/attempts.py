@@ -266,7 +266,7 @@ class Attempts:
 
     async def _after(self, work: Work, failure: ZendaemonError) -> None:
         """Retry, ask or give up, as core.retry decides."""
-        self._note(failure, asking=work.asking)
+        self._note(failure)
         if work.asking and isinstance(failure, Unavailable) and failure.busy:
             failure = failure.for_a_question()
         if work.end is None:
@@ -306,20 +306,16 @@ class Attempts:
     def _wait(self, work: Work, failure: ZendaemonError, seconds: float) -> None:
         """Back to the queue at once where the whole server is waited for, so that order and release are its alone.
 
-        What fails with a question about this one fire waits by itself, or it would be the next to begin for ever.
+        What fails with a question about this one fire waits by itself, so that another one is the next to begin: the
+        server may be unwell with this question alone.
         """
         if isinstance(failure, Unavailable) and not work.asking:
             self._enqueue(work)
         else:
             self._later(seconds, work)
 
-    def _note(self, failure: ZendaemonError, *, asking: bool) -> None:
-        """Adapt the pace to what a failure says of the server. One that answers 500 is unwell, and yet there.
-
-        An answer to a question about one fire says nothing of the starts of others.
-        """
-        if asking and isinstance(failure, ServerError) and failure.status is not None:
-            return
+    def _note(self, failure: ZendaemonError) -> None:
+        """Adapt the pace to what a failure says of the server. One that answers 500 is unwell, and yet there."""
         if isinstance(failure, Unavailable) and not failure.busy and failure.status != HTTPStatus.INTERNAL_SERVER_ERROR:
             self.queue.away(failure)
         elif isinstance(failure, Unavailable) or (isinstance(failure, Uncertain) and failure.status in (429, 503)):

@@ -74,5 +74,7 @@ def rank(work: Work) -> tuple[int, datetime, datetime]:
 
 def may_have_run(work: Work, failure: ZendaemonError) -> bool:
     """Whether only the server can tell if a start that got no answer made a run, and it has not told yet."""
-    asked = Unavailable | Unauthorized | Rejected | Unresolved
+    asked = Unavailable | Unauthorized | Unresolved
+    if work.ask_first and isinstance(failure, Rejected):  # it was the question that was refused
+        return True
     return isinstance(failure, Uncertain) or ((work.ask_first or work.tried.sent) and isinstance(failure, asked))
