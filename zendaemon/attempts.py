@@ -51,6 +51,7 @@ SETTLES = timedelta(seconds=2)
 """How old a run must be that a look-up found: a server that finds no free slot makes the row, then takes it back."""
 _LOOK_AGAIN = 5.0
 _AFTER_ERROR = 30.0
+_BEHIND_OTHERS = 0.05
 _DEADLINES = 1000
 _REMOVED_AT_ONCE = 4
 
@@ -312,7 +313,7 @@ class Attempts:
         if isinstance(failure, Unavailable) and not work.asking:
             self._enqueue(work)
         else:
-            self._later(seconds, work)
+            self._later(max(seconds, self.queue.opens_in + _BEHIND_OTHERS), work)
 
     def _note(self, failure: ZendaemonError) -> None:
         """Adapt the pace to what a failure says of the server. One that answers 500 is unwell, and yet there."""

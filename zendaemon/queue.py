@@ -65,6 +65,11 @@ class Queue(Generic[T]):
         return len(self._heap) + len(self._sleeping)
 
     @property
+    def opens_in(self) -> float:
+        """Seconds until anything may begin again."""
+        return max(0.0, self._opens_at - asyncio.get_running_loop().time())
+
+    @property
     def ready(self) -> list[T]:
         """What would begin if it might, in no order; what sleeps is not among it."""
         return [item for _, _, item in self._heap]
