@@ -85,13 +85,14 @@ class _Lapsed(Exception):
 class Attempts:
     """Starts claimed fires at one server. `on_closed` is called with each fire that got its final state."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what attempts work with
         self,
         server: Server,
         targets: Targets,
         journal: Journal,
         *,
         now: Callable[[], datetime],
+        elapsed: Callable[[], float],
         max_concurrency: int,
         settle_after: timedelta,
         seed: int | None = None,
@@ -100,6 +101,7 @@ class Attempts:
         self._targets = targets
         self._journal = journal
         self._now = now
+        self._elapsed = elapsed
         self._settle_after = settle_after.total_seconds()
         self._random = random.Random(seed)  # noqa: S311 - jitter, not secrets
         self._asking: set[asyncio.Task[None]] = set()
@@ -110,8 +112,7 @@ class Attempts:
 
     def submit(self, fire: Fire, schedule: Schedule) -> None:
         """Take a fire that has just been claimed."""
-        begin = asyncio.get_running_loop().time()
-        work = Work(fire=fire, schedule=schedule, taken_at=begin, skew=self._server.skew)
+        work = Work(fire=fire, schedule=schedule, taken_at=self._elapsed(), skew=self._server.skew)
         if len(self._deadlines) > 2 * self.queue.waiting + _DEADLINES:  # most of them are of fires that were started
             self._deadlines = sorted(work.deadline for work in self.queue.ready)
         heapq.heappush(self._deadlines, work.deadline)
@@ -122,13 +123,19 @@ class Attempts:
 
         Without a schedule, since it was removed meanwhile, the server is only asked.
         """
-        begin = asyncio.get_running_loop().time()
-        settle_at = begin + self._settle_after
+        settle_at = asyncio.get_running_loop().time() + self._settle_after
         if schedule is None:
             self._aside(self._settle_removed(fire, settle_at))
             return
         self._enqueue(
-            Work(fire=fire, schedule=schedule, taken_at=begin, left_behind=True, ask_first=True, settle_at=settle_at)
+            Work(
+                fire=fire,
+                schedule=schedule,
+                taken_at=self._elapsed(),
+                left_behind=True,
+                ask_first=True,
+                settle_at=settle_at,
+            )
         )
 
     async def drain(self, limit: timedelta) -> int:
@@ -233,7 +240,7 @@ class Attempts:
             raise _Foreign(f"run {run.id} of another pipeline has the name {run.name!r}")
         if run.created is None or run.created >= work.asked_for_at + work.skew - CLOCK_TOLERANCE:
             return  # by the server's clock as it was when the fire came into our hands
-        if self._age(run) > work.age(self._now(), asyncio.get_running_loop().time()):
+        if self._age(run) > work.age(self._now(), self._elapsed()):
             raise _Foreign(f"run {run.id} with the name {run.name!r} was there before the fire time")
 
     def _check_settled(self, run: Run) -> None:

@@ -184,7 +184,6 @@ async def test_a_backup_is_restored_after_a_crash_that_left_a_log(path: Path) ->
     assert len(list(read_history(url(path.parent / "old" / "journal.db"), "later"))) == 100, "nothing is thrown away"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 async def test_a_deleted_journal_is_rescued_from_the_daemon_that_has_it_open(path: Path) -> None:
     rows = [fire(number) for number in range(2000)]
     async with opened(path) as journal:

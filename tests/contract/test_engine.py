@@ -124,7 +124,9 @@ class World:
         zenml = ZenML(self.server.url, key, now=now, elapsed=time.monotonic, limits=limits, trust_env=False)
         targets = Targets(Resolver(zenml, now), journal, now=now)
         after = timedelta(seconds=settle)
-        attempts = Attempts(zenml, targets, journal, now=now, max_concurrency=slots, settle_after=after, seed=1)
+        attempts = Attempts(
+            zenml, targets, journal, now=now, elapsed=time.monotonic, max_concurrency=slots, settle_after=after, seed=1
+        )
         runs = Runs(zenml, journal, now=now, stuck_after=timedelta(minutes=10))
         engine = Engine(
             journal=journal, targets=targets, attempts=attempts, runs=runs, now=now, monotonic=time.monotonic

@@ -185,7 +185,16 @@ class Process:
         targets = Targets(Resolver(zenml, now), journal, now=now)
         settle = timedelta(seconds=world.settle_after)
         seed = world.random.getrandbits(32)
-        attempts = Attempts(zenml, targets, journal, now=now, max_concurrency=4, settle_after=settle, seed=seed)
+        attempts = Attempts(
+            zenml,
+            targets,
+            journal,
+            now=now,
+            elapsed=lambda: world.true,
+            max_concurrency=4,
+            settle_after=settle,
+            seed=seed,
+        )
         runs = Runs(zenml, journal, now=now, stuck_after=timedelta(minutes=10))
         engine = self.engine = Engine(
             journal=journal, targets=targets, attempts=attempts, runs=runs, now=now, monotonic=monotonic

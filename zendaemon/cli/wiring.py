@@ -64,6 +64,7 @@ def daemon(settings: Settings, client: ZenML, journal: Journal) -> Daemon:
         targets,
         journal,
         now=clock.now,
+        elapsed=clock.elapsed,
         max_concurrency=settings.max_concurrency,
         settle_after=settings.settle_after,
     )

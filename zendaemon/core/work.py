@@ -23,7 +23,7 @@ CLOCK_SET_BACK = timedelta(days=1)
 
 @dataclass(slots=True, kw_only=True)
 class Work:
-    """A fire in hand. Seconds are those of the loop's clock, which no change of the wall clock touches.
+    """A fire in hand. Seconds are those of clocks that no change of the wall clock touches.
 
     While `asking`, only a question about this one fire is under way. Before `settle_at` a lost request may still be at
     work. At `taken_at` the fire came into this process's hands, new or `left_behind` by an earlier one, and `skew` was
@@ -55,15 +55,14 @@ class Work:
         """The fire time; for a manual fire the claim, since its time is a whole second that may be ahead of it."""
         return self.fire.claimed_at if self.fire.manual and self.fire.claimed_at else self.fire.fire_time
 
-    def age(self, now: datetime, seconds: float) -> timedelta:
-        """How long ago the fire was asked for at most, in the two clocks' words.
+    def age(self, now: datetime, elapsed: float) -> timedelta:
+        """How long ago the fire was asked for at most, counted by a clock that nobody sets (`elapsed`, seconds).
 
-        The wall clock may have been set back since the claim, the loop's stands still while the machine sleeps; and
-        both together tell nothing of what happened while no process was there.
+        That knows nothing of the time before this process: there the wall clock counts, which may have been set since.
         """
         claimed_at = self.fire.claimed_at or now
-        by_loop = claimed_at - self.asked_for_at + timedelta(seconds=seconds - self.taken_at)
-        return max(now - self.asked_for_at, by_loop) + (CLOCK_SET_BACK if self.left_behind else CLOCK_TOLERANCE)
+        known = claimed_at - self.asked_for_at + timedelta(seconds=elapsed - self.taken_at)
+        return max(now - self.asked_for_at, known) + CLOCK_SET_BACK if self.left_behind else known + CLOCK_TOLERANCE
 
 
 def rank(work: Work) -> tuple[int, datetime, datetime]:
