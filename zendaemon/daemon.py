@@ -12,7 +12,9 @@ import structlog
 from zendaemon import __version__, clock
 from zendaemon.core.errors import Invalid, JournalError, ZendaemonError
 from zendaemon.core.fire import FireState, instant_text
+from zendaemon.core.lint import lint
 from zendaemon.core.near import did_you_mean
+from zendaemon.core.schedule import ScheduleSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_BREATH = 50  # schedules that findings are looked for in one turn of the loop
 HUNG_AFTER = 10.0
 """Seconds without a turn of the engine's loop after which it counts as hung."""
 
@@ -69,6 +72,8 @@ class Daemon:
         self._loaded: Loaded | None = None
         self._started_at = clock.now()
         self._last_reload: dict[str, Any] | None = None
+        self._said = ScheduleSet()
+        self._saying: list[asyncio.Task[None]] = []
         self._reloading = asyncio.Lock()
         self._hangup = asyncio.Event()
         self._stop = asyncio.Event()
@@ -83,7 +88,6 @@ class Daemon:
             loop.add_signal_handler(number, self._on_stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
         self._loaded = await asyncio.to_thread(self._load, None)
-        say_warnings(self._loaded)
         self._timers.start()
         await self._engine.start(self._loaded.set)
         tasks = [
@@ -100,9 +104,10 @@ class Daemon:
         await ready()
         self._notifier.ready(self._summary())
         log.info("daemon.ready", schedules=len(self._loaded.set.schedules), server=self._server_url)
+        self._say_findings(self._loaded.set)
         stop = loop.create_task(self._stop.wait())
         done, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        await self._shut_down([stop, *tasks])
+        await self._shut_down([stop, *tasks, *self._saying])
         for task in done - {stop}:
             task.result()
 
@@ -156,12 +161,23 @@ class Daemon:
                 raise
             else:
                 self._loaded = loaded
-                say_warnings(loaded)
+                self._say_findings(loaded.set)
                 self._last_reload = {"at": _text(clock.now()), "applied": True, **found, "problems": []}
                 log.info("reload.applied", **found)
                 return found
             finally:
                 self._notifier.ready(self._summary())
+
+    def _say_findings(self, schedules: ScheduleSet) -> None:
+        """Says in the background what is new since all was said; a later reload says the rest of an earlier one."""
+
+        async def say() -> None:
+            await say_findings(schedules, self._said, clock.now())
+            self._said = schedules
+
+        for task in self._saying:
+            task.cancel()
+        self._saying = [asyncio.create_task(say(), name="findings")]
 
     def _refused(self, error: Invalid | JournalError) -> None:
         problems = [str(problem) for problem in error.problems] if isinstance(error, Invalid) else [str(error)]
@@ -248,11 +264,14 @@ class Daemon:
         }
 
 
-def say_warnings(loaded: Loaded) -> None:
-    """One event for each key of a schedule that has no effect."""
-    for schedule in loaded.set.schedules.values():
-        for warning in schedule.warnings:
-            log.warning("schedule.suspect", schedule=schedule.name, warning=warning)
+async def say_findings(schedules: ScheduleSet, before: ScheduleSet, now: datetime) -> None:
+    """One event for each finding of `zendaemon check` in what is new, so that a reload does not repeat them."""
+    for count, (name, schedule) in enumerate(schedules.schedules.items()):
+        if count % _BREATH == 0:
+            await asyncio.sleep(0)  # 100,000 schedules take ten seconds, which fires do not wait for
+        if schedule != before.schedules.get(name):
+            for finding in lint(schedule, now):
+                log.warning("schedule.suspect", schedule=name, code=finding.code, warning=finding.message)
 
 
 def say_problems(error: ZendaemonError) -> None:

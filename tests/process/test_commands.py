@@ -32,6 +32,7 @@ FIRE = {
     "lateness_seconds",
 }
 TARGET = {"schedule", "target", "kind", "id", "resolved_at", "error"}
+WARNING = {"file", "line", "column", "schedule", "code", "message"}
 NOWHERE = "http://127.0.0.1:9"
 
 
@@ -79,6 +80,19 @@ def test_check(idle: Daemon) -> None:
     [row] = rows(idle.command("check", "--json"))
     assert row == {"valid": True, "schedules": 1, "problems": [], "warnings": []}
 
+    odd = {"snapshot": "prod", "cron": "*/7 * * * *", "timezone": "US/Eastern", "ignore": ["renamed-zone"]}
+    idle.write({"a": odd})
+    answer = idle.command("check")
+    assert (answer.returncode, answer.stdout) == (0, "1 schedule, no problems, 1 warning\n")
+    assert re.fullmatch(r".*schedules\.yaml:\d+:\d+: warning: a: minute .+ \[uneven-step\]\n", answer.stderr)
+    assert idle.command("check", "--strict").returncode == 1
+    answer = idle.command("check", "--strict", "--json")
+    [warning] = rows(answer)[0]["warnings"]
+    assert (answer.returncode, set(warning)) == (1, WARNING)
+    assert (warning["schedule"], warning["code"]) == ("a", "uneven-step")
+    idle.write({"a": {**odd, "ignore": ["renamed-zone", "uneven-step"]}})
+    assert idle.command("check", "--strict").returncode == 0
+
     bad = idle.write_text("schedules:\n  b:\n    snapshot: prod\n    evry: 5s\n", "bad.yaml")
     answer = idle.command("check")
     assert answer.returncode == 1
@@ -109,12 +123,22 @@ def test_next(idle: Daemon) -> None:
         "fire_time": "2026-11-23T01:00:00Z",
         "local_time": "2026-11-23T02:00:00+01:00",
         "timezone": "Europe/Berlin",
+        "explanation": "at 02:00 every day, Europe/Berlin",
+        "note": None,
     }
     assert rows(answer)[0] == first
     assert [row["fire_time"] for row in rows(answer)] == ["2026-11-23T01:00:00Z", "2026-11-24T01:00:00Z"]
     answer = idle.command("next", "off", "--after", "2026-11-22T12:00:00+00:00", "--count", "1", "--json")
     assert [row["fire_time"] for row in rows(answer)] == ["2026-11-22T13:00:00Z"]
-    assert "2026-11-23T01:00:00Z" in idle.command("next", "--after", "2026-11-22T12:00:00Z").stdout
+    shown = idle.command("next", "--after", "2026-11-22T12:00:00Z").stdout
+    assert shown.startswith("a: at 02:00 every day, Europe/Berlin\n\n")
+    assert "2026-11-23T01:00:00Z" in shown
+    spring = ("next", "--after", "2027-03-27T12:00:00Z", "--count", "1")
+    gone = "02:00 does not exist on that day: fires at 03:00, when the clock is set forward, as one with 03:00 itself"
+    idle.write({"a": {"snapshot": "prod", "cron": "0 2,3 * * *", "timezone": "Europe/Berlin"}})
+    assert [row["note"] for row in rows(idle.command(*spring, "--json"))] == [gone]
+    assert gone in idle.command(*spring).stdout
+    idle.write({"off": {"snapshot": "prod", "every": "1h", "enabled": False}})
     answer = idle.command("next", "of")
     assert answer.returncode == 1
     assert "did you mean off?" in answer.stderr
@@ -133,10 +157,31 @@ def test_next_of_an_expression(idle: Daemon) -> None:
         assert "Traceback" not in answer.stderr
 
 
+def test_the_daemon_warns_once(idle: Daemon) -> None:
+    """As `check` does, of what is new or changed."""
+    odd = {"snapshot": "prod", "cron": "0 0 13 6 fri"}
+    idle.write({"a": odd})
+    with idle:
+        assert idle.wait_for("schedule.suspect", schedule="a")["code"] == "both-day-fields"
+        idle.write({"a": odd, "b": {**odd, "ignore": ["both-day-fields", "nonsense"]}})
+        assert idle.command("reload").returncode == 0
+        assert idle.wait_for("schedule.suspect", schedule="b")["code"] == "unknown-code"
+        idle.write({"a": {**odd, "timezone": "US/Eastern"}})
+        assert idle.command("reload").returncode == 0
+        idle.wait_for("schedule.suspect", schedule="a", code="renamed-zone")
+        assert idle.stop() == 0
+        said = [(line["schedule"], line["code"]) for line in idle.events("schedule.suspect")]
+    both = ("a", "both-day-fields")
+    assert sorted(said) == sorted([both, ("b", "unknown-code"), both, ("a", "renamed-zone")])
+    assert idle.stray == []
+
+
 def test_version(idle: Daemon) -> None:
     [row] = rows(idle.command("version", "--json"))
-    assert set(row) == {"zendaemon", "python", "tzdata"}
-    assert row["zendaemon"] in idle.command("version").stdout
+    assert set(row) == {"zendaemon", "python", "tzdata", "tzdata_source"}
+    shown = idle.command("version").stdout
+    assert row["zendaemon"] in shown
+    assert f"tzdata {row['tzdata'] or 'unknown'} ({row['tzdata_source']})" in shown
 
 
 @pytest.mark.parametrize("command", [["status"], ["reload"], ["fire", "a"]], ids=" ".join)

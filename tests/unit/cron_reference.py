@@ -106,15 +106,15 @@ class Reference:
         return wall.minute in self.minutes and wall.hour in self.hours and self.day(wall.date())
 
     def fires(self, start: datetime, end: datetime) -> Iterator[datetime]:
-        """The main loop of cron.c: every firing minute in (start, end], cron being started two days before."""
-        now = start.replace(second=0, microsecond=0) - timedelta(days=2)
+        """The main loop of cron.c: the firing minutes in (start, end], begun before any change that matters."""
+        now = start.replace(second=0, microsecond=0) - timedelta(hours=6)
         virtual = self.wall(now)
         while now < end:
             now += MINUTE
             wall = self.wall(now)
-            jump = int((wall - virtual) / MINUTE)
+            jump = int((wall - virtual) / MINUTE)  # cron.c: timeDiff
             fired = False
-            if jump == 1 or not -180 < jump - 1 < 180:
+            if jump == 1 or not -180 < jump <= 180:
                 virtual = wall
                 fired = self.matches(wall)
             else:  # the clock was changed: wildcard jobs follow the wall, the others virtual time

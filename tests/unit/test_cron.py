@@ -1,4 +1,7 @@
-"""The rules of crontab(5) and cron(8) as tables, in Debian's reading, and what zendaemon adds or refuses."""
+"""Cron in the zones of the world, its macros of time, `H`, and the shape of its answers.
+
+The rules of crontab(5) are in test_crontab_manual.py, Debian's own fires in test_cron_debian.py.
+"""
 
 # ruff: noqa: E501 - a case of a table is a line
 from __future__ import annotations
@@ -11,196 +14,10 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
+from unit.cron_tables import START, case, fires, utc
 
 from zendaemon.core.cron import Cron
 from zendaemon.core.errors import CronError
-
-START = "2026-01-01 00:00"  # a Thursday
-
-
-def utc(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
-
-
-def fires(expression: str, start: str, count: int, zone: str = "UTC", name: str = "") -> list[str]:
-    """The next fire times, as wall clock time with the offset; `start` is wall time unless it has an offset."""
-    asked = datetime.fromisoformat(start)
-    instant = asked if asked.tzinfo else asked.replace(tzinfo=ZoneInfo(zone))
-    cron = Cron(expression, zone, name)
-    found = []
-    for _ in range(count):
-        later = cron.next_after(instant)
-        assert later is not None
-        assert later > instant
-        assert later.tzinfo is UTC
-        found.append(f"{later.astimezone(ZoneInfo(zone)):%m-%d %H:%M%z}"[: None if zone != "UTC" else -5])
-        instant = later
-    return found
-
-
-def case(title: str, *values: object) -> object:
-    return pytest.param(*values, id=title)
-
-
-@pytest.mark.parametrize(
-    ("expression", "expected"),
-    [
-        case("an asterisk stands for first-last", "* * * * *", "01-01 00:01, 01-01 00:02"),
-        case("ranges are inclusive: 8-11 is 8, 9, 10 and 11", "0 8-11 * * *", "01-01 08:00, 01-01 09:00, 01-01 10:00, 01-01 11:00, 01-02 08:00"),
-        case("a range of one value", "0 5-5 * * *", "01-01 05:00, 01-02 05:00"),
-        case("a range of one value with a step is that value", "30-30/5 0 * * *", "01-01 00:30, 01-02 00:30"),
-        case("lists: 1,2,5", "1,2,5 0 * * *", "01-01 00:01, 01-01 00:02, 01-01 00:05, 01-02 00:01"),
-        case("lists of ranges: 0-1,8-9", "0 0-1,8-9 2 * *", "01-02 00:00, 01-02 01:00, 01-02 08:00, 01-02 09:00"),
-        case("lists need no order", "30,10 1 * * *", "01-01 01:10, 01-01 01:30, 01-02 01:10"),
-        case("steps on a range: 0-23/2 is every other hour", "0 0-23/2 * * *", "01-01 02:00, 01-01 04:00"),
-        case("steps begin at the range's start", "5-59/20 3 * * *", "01-01 03:05, 01-01 03:25, 01-01 03:45, 01-02 03:05"),
-        case("steps on an asterisk: every two hours", "0 */2 * * *", "01-01 02:00, 01-01 04:00"),
-        case("an uneven step starts anew each hour", "*/25 1-2 * * *", "01-01 01:00, 01-01 01:25, 01-01 01:50, 01-01 02:00"),
-        case("a step larger than its range keeps the first value", "*/90 * * * *", "01-01 01:00, 01-01 02:00"),
-        case("day-of-month steps begin at 1", "0 0 */10 * *", "01-11 00:00, 01-21 00:00, 01-31 00:00, 02-01 00:00"),
-        case("month steps begin at 1", "0 0 1 */5 *", "06-01 00:00, 11-01 00:00, 01-01 00:00"),
-        case("leading zeros", "05 04 * * *", "01-01 04:05"),
-        case("0 is Sunday", "0 0 * * 0", "01-04 00:00, 01-11 00:00"),
-        case("7 is Sunday", "0 0 * * 7", "01-04 00:00, 01-11 00:00"),
-        case("5-7 is Friday to Sunday", "0 0 * * 5-7", "01-02 00:00, 01-03 00:00, 01-04 00:00, 01-09 00:00"),
-        case("0-7 is every day", "0 0 * * 0-7", "01-02 00:00, 01-03 00:00, 01-04 00:00, 01-05 00:00"),
-        case("*/7 of the weekdays is Sunday, twice named", "0 0 * * */7", "01-04 00:00, 01-11 00:00"),
-        case("1-7/3 is Monday, Thursday and Sunday", "0 0 * * 1-7/3", "01-04 00:00, 01-05 00:00, 01-08 00:00"),
-        case("names of days, case does not matter", "0 0 * * Mon,FRI,wed", "01-02 00:00, 01-05 00:00, 01-07 00:00"),
-        case("names of months, case does not matter", "0 0 1 feb,MAR,Dec *", "02-01 00:00, 03-01 00:00, 12-01 00:00"),
-        case("ranges of names", "0 0 * jan mon-wed", "01-05 00:00, 01-06 00:00, 01-07 00:00, 01-12 00:00"),
-        case("ranges of names with a step", "0 0 * * mon-fri/2", "01-02 00:00, 01-05 00:00, 01-07 00:00"),
-        case("a name and a number in one range", "0 0 * * mon-3", "01-05 00:00, 01-06 00:00, 01-07 00:00"),
-        case("sun-tue starts the week on Sunday", "0 0 * * sun-tue", "01-04 00:00, 01-05 00:00, 01-06 00:00, 01-11 00:00"),
-        case("both day fields restricted: either matches (30 4 1,15 * 5)", "30 4 1,15 * 5", "01-01 04:30, 01-02 04:30, 01-09 04:30, 01-15 04:30, 01-16 04:30"),
-        case("star rule: dom * leaves dow alone", "0 0 * * 1", "01-05 00:00, 01-12 00:00"),
-        case("star rule: dow * leaves dom alone", "0 0 13 * *", "01-13 00:00, 02-13 00:00"),
-        case("star rule: */2 is a star, the day fields are ANDed", "0 0 */2 * fri", "01-09 00:00, 01-23 00:00, 02-13 00:00"),
-        case("star rule: *,5 begins with a star", "0 0 *,5 * fri", "01-02 00:00, 01-09 00:00"),
-        case("star rule: 5,* does not, so the fields are ORed", "0 0 5,* * fri", "01-02 00:00, 01-03 00:00"),
-        case("star rule: dow */2 with a date is ANDed", "0 0 13 * */5", "02-13 00:00, 03-13 00:00, 09-13 00:00, 11-13 00:00"),
-        case("star rule: 1-31 is no star", "0 0 1-31 * fri", "01-02 00:00, 01-03 00:00"),
-        case("dom 31 skips short months", "0 0 31 * *", "01-31 00:00, 03-31 00:00, 05-31 00:00"),
-        case("dom 31 in short months fires on its weekdays only", "0 0 31 4,6 mon", "04-06 00:00, 04-13 00:00"),
-        case("29 February waits for the leap year", "0 0 29 2 *", "02-29 00:00"),
-        case("@hourly", "@hourly", "01-01 01:00, 01-01 02:00"),
-        case("@daily", "@daily", "01-02 00:00, 01-03 00:00"),
-        case("@midnight", "@midnight", "01-02 00:00, 01-03 00:00"),
-        case("@weekly is Sunday", "@weekly", "01-04 00:00, 01-11 00:00"),
-        case("@monthly", "@monthly", "02-01 00:00, 03-01 00:00"),
-        case("@yearly", "@yearly", "01-01 00:00"),
-        case("@annually, in any case", " @Annually ", "01-01 00:00"),
-        case("blanks and tabs between and around the fields", " \t0  2\t* *   *\n", "01-01 02:00"),
-        case("L: the last day of the month", "0 0 L * *", "01-31 00:00, 02-28 00:00, 03-31 00:00, 04-30 00:00"),
-        case("LW: the last weekday of the month", "0 0 LW * *", "01-30 00:00, 02-27 00:00, 03-31 00:00, 04-30 00:00, 05-29 00:00"),
-        case("15W: the weekday nearest to the 15th", "0 0 15w * *", "01-15 00:00, 02-16 00:00, 03-16 00:00, 04-15 00:00, 05-15 00:00"),
-        case("1W stays in its month", "0 0 1W 8,11 *", "08-03 00:00, 11-02 00:00"),
-        case("31W stays in its month, and needs one with 31 days", "0 0 31W 1,5,6 *", "01-30 00:00, 05-29 00:00"),
-        case("L among dates", "0 0 1,15,L 2 *", "02-01 00:00, 02-15 00:00, 02-28 00:00"),
-        case("5L: the last Friday", "0 0 * * 5L", "01-30 00:00, 02-27 00:00, 03-27 00:00"),
-        case("friL, 7L", "0 0 * * friL,7L", "01-25 00:00, 01-30 00:00, 02-22 00:00, 02-27 00:00"),
-        case("5#2: the second Friday", "0 0 * * 5#2", "01-09 00:00, 02-13 00:00"),
-        case("fri#5: only where there is a fifth", "0 0 * * fri#5", "01-30 00:00, 05-29 00:00, 07-31 00:00"),
-        case("mon#1,mon#3", "0 0 * * mon#1,mon#3", "01-05 00:00, 01-19 00:00, 02-02 00:00"),
-        case("L and 5L are restrictions: ORed", "0 0 L * 5L", "01-30 00:00, 01-31 00:00, 02-27 00:00, 02-28 00:00"),
-    ],
-)  # fmt: skip
-def test_the_rules_of_crontab(expression: str, expected: str) -> None:
-    wanted = expected.split(", ")
-    assert fires(expression, START, len(wanted)) == wanted
-
-
-@pytest.mark.parametrize(
-    ("expression", "field", "reason", "remedy"),
-    [
-        case("empty", "", 'expression ""', "is empty", "write minute, hour"),
-        case("blank", "  \t ", 'expression ""', "is empty", "write minute, hour"),
-        case("four fields", "0 2 * *", "expression", "4 of five", "write minute, hour"),
-        case("six fields", "*/10 * * * * *", "expression", "6 fields", "every: 10s"),
-        case("six fields, a command", "0 2 * * * root", "expression", "6 fields", "leave out seconds, year and command"),
-        case("@reboot", "@reboot", 'expression "@reboot"', "no time", "zendaemon fire"),
-        case("a macro misspelt", "@dayly", "@dayly", "not a macro", "did you mean @daily?"),
-        case("a macro unknown", "@xyzzy", "@xyzzy", "not a macro", "@hourly"),
-        case("@every", "@every 10s", "@every", "not a macro", "every: 10s"),
-        case("step of zero on a star", "*/0 * * * *", 'minute "*/0"', "zero", "1 or more"),
-        case("step of zero on a range", "0 1-5/00 * * *", 'hour "1-5/00"', "zero", "1 or more"),
-        case("step missing", "*/ * * * *", 'minute "*/"', "not a step", "as in */15"),
-        case("step a word", "*/x * * * *", 'minute "*/x"', "not a step", "as in */15"),
-        case("two steps", "0-59/2/3 * * * *", 'minute "0-59/2/3"', "not a step", "as in */15"),
-        case("step negative", "*/-5 * * * *", 'minute "*/-5"', "not a step", "as in */15"),
-        case("step on a value: minute", "5/15 * * * *", 'minute "5/15"', "a step needs a range", "say 5-59/15"),
-        case("step on a value: hour", "0 1/4 * * *", 'hour "1/4"', "a step needs a range", "say 1-23/4"),
-        case("step on a value: day", "0 0 2/4 * *", 'day-of-month "2/4"', "a step needs a range", "say 2-31/4"),
-        case("step on a value: weekday", "0 0 * * mon/2", 'day-of-week "mon/2"', "a step needs a range", "say 1-6/2"),
-        case("reversed hours", "0 22-4 * * *", 'hour "22-4"', "backwards", "say 22-23,0-4"),
-        case("reversed hours from the last", "0 23-4 * * *", 'hour "23-4"', "backwards", "say 23,0-4"),
-        case("reversed with a step", "0 22-4/2 * * *", 'hour "22-4/2"', "backwards", "say 22,0,2,4"),
-        case("reversed minutes", "50-10 * * * *", 'minute "50-10"', "backwards", "say 50-59,0-10"),
-        case("reversed weekdays to sun", "0 0 * * fri-sun", 'day-of-week "fri-sun"', "backwards", "say fri,sat,sun or 5-7"),
-        case("reversed weekdays to 0", "0 0 * * 5-0", 'day-of-week "5-0"', "backwards", "say 5-6,0 or 5-7"),
-        case("reversed weekdays", "0 0 * * sat-mon", 'day-of-week "sat-mon"', "backwards", "say sat,sun,mon"),
-        case("reversed weekdays from 7", "0 0 * * 7-3", 'day-of-week "7-3"', "backwards", "say 7,0-3"),
-        case("reversed months", "0 0 1 nov-feb *", 'month "nov-feb"', "backwards", "say nov,dec,jan,feb"),
-        case("reversed in H", "H(9-3) * * * *", 'minute "H(9-3)"', "backwards", "say H(3-9)"),
-        case("minute out of range", "60 * * * *", 'minute "60"', "out of range", "use 0-59"),
-        case("hour out of range", "0 24 * * *", 'hour "24"', "out of range", "use 0-23"),
-        case("day 0", "0 0 0 * *", 'day-of-month "0"', "out of range", "use 1-31"),
-        case("day 32", "0 0 32 * *", 'day-of-month "32"', "out of range", "use 1-31"),
-        case("month 0", "0 0 * 0 *", 'month "0"', "out of range", "use 1-12 or jan-dec"),
-        case("month 13", "0 0 * 13 *", 'month "13"', "out of range", "use 1-12 or jan-dec"),
-        case("weekday 8", "0 0 * * 8", 'day-of-week "8"', "out of range", "use 0-7 or sun-sat"),
-        case("range out of range though its step stays inside", "5-64/30 * * * *", 'minute "5-64/30"', "64 is out of range", "use 0-59"),
-        case("W out of range", "0 0 32W * *", 'day-of-month "32W"', "out of range", "use 1-31"),
-        case("an endless number", "9" * 9999 + " * * * *", "minute", "out of range", "use 0-59"),
-        case("day's name in the month", "0 0 * mon *", 'month "mon"', "belongs into the day-of-week", "use 1-12 or jan-dec here"),
-        case("month's name in the weekday", "0 0 * * jan", 'day-of-week "jan"', "belongs into the month", "use 0-7 or sun-sat here"),
-        case("name in the minute", "mon * * * *", 'minute "mon"', "belongs into the day-of-week", "use 0-59 here"),
-        case("full name", "0 0 * * Monday", 'day-of-week "Monday"', "not a name", "did you mean mon?"),
-        case("misspelt name", "0 0 * ja *", 'month "ja"', "not a value", "did you mean jan?"),
-        case("no value", "x * * * *", 'minute "x"', "not a value", "use 0-59"),
-        case("Quartz's question mark", "0 0 ? * 1", 'day-of-month "?"', "not a value", "say *"),
-        case("trailing comma", "1, * * * *", 'minute "1,"', "empty", "remove the comma"),
-        case("leading comma", "0 ,1 * * *", 'hour ",1"', "empty", "remove the comma"),
-        case("doubled comma", "0 0 1,,2 * *", 'day-of-month "1,,2"', "empty", "remove the comma"),
-        case("junk after a star", "*5 * * * *", 'minute "*5"', "nothing may follow the *", "*/5"),
-        case("junk after a range", "1-5-7 * * * *", 'minute "1-5-7"', "two ends", "say 1-5"),
-        case("range without end", "0 5- * * *", 'hour "5-"', "missing", "use 0-23"),
-        case("range without start", "0 -5 * * *", 'hour "-5"', "missing", "use 0-23"),
-        case("other digits than 0-9", "٣ * * * *", 'minute "٣"', "not a value", "use 0-59"),
-        case("other digits in a step", "*/٣ * * * *", 'minute "*/٣"', "not a step", "as in */15"),
-        case("superscript digits", "0 0 ² * *", 'day-of-month "²"', "not a value", "use 1-31"),
-        case("no-break space is no blank", "0\u00a00 * * * *", "minute", "not a value", "use 0-59"),
-        case("W alone", "0 0 W * *", 'day-of-month "W"', "not a value", "use 1-31"),
-        case("W on a range", "0 0 1-5W * *", 'day-of-month "1-5W"', "neither a range nor a step", "list the days"),
-        case("L with a distance", "0 0 L-3 * *", 'day-of-month "L-3"', "neither a range nor a step", "list the days"),
-        case("L with a step", "0 0 L/2 * *", 'day-of-month "L/2"', "neither a range nor a step", "list the days"),
-        case("L alone as a weekday", "0 0 * * L", 'day-of-week "L"', "a weekday is missing", "5L"),
-        case("L in the hour", "0 L * * *", 'hour "L"', "not a value", "use 0-23"),
-        case("8L", "0 0 * * 8L", 'day-of-week "8L"', "out of range", "use 0-7"),
-        case("L on a range", "0 0 * * 1-5L", 'day-of-week "1-5L"', "neither a range nor a step", "list the days"),
-        case("#0", "0 0 * * 5#0", 'day-of-week "5#0"', "not a week", "#1 to #5"),
-        case("#6", "0 0 * * 5#6", 'day-of-week "5#6"', "not a week", "#1 to #5"),
-        case("# without a week", "0 0 * * 5#", 'day-of-week "5#"', "not a week", "#1 to #5"),
-        case("# without a day", "0 0 * * #2", 'day-of-week "#2"', "a weekday is missing", "5#2"),
-        case("# on a range", "0 0 * * 1-5#2", 'day-of-week "1-5#2"', "neither a range nor a step", "list the days"),
-        case("H out of range", "H(0-60) * * * *", 'minute "H(0-60)"', "60 is out of range", "use 0-59"),
-        case("H with a step too large", "0 H/25 * * *", 'hour "H/25"', "larger than its range", "at most 24"),
-        case("H with junk", "H5 * * * *", 'minute "H5"', "not a value", "use 0-59"),
-        case("H half open", "H(0- * * * *", 'minute "H(0-"', "not a value", "use 0-59"),
-        case("never: 30 February", "0 0 30 2 *", 'day-of-month "30", month "2"', "never meet", "use L"),
-        case("never: 31st of short months", "0 0 31 2,4,6,9,11 *", 'month "2,4,6,9,11"', "never meet", "use L"),
-        case("never: 31W of short months", "0 0 31W 2,4,6,9,11 *", 'day-of-month "31W"', "never meet", "use L"),
-        case("never: weekday on a weekend", "0 0 15W * */6", 'day-of-week "*/6"', "never meet", "use L"),
-    ],
-)  # fmt: skip
-def test_what_is_refused_names_the_field_and_the_remedy(expression: str, field: str, reason: str, remedy: str) -> None:
-    with pytest.raises(CronError) as caught:
-        Cron(expression)
-    assert isinstance(caught.value, ValueError)
-    assert field in caught.value.message
-    assert reason in caught.value.message
-    assert remedy in caught.value.hint
-    assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize(
@@ -259,11 +76,8 @@ def test_a_renamed_zone_still_loads() -> None:
         case("asked months ahead: a repeated time", "30 2 25 10 *", "Europe/Berlin", "2026-01-01 00:00", "10-25 02:30+0200, 10-25 02:30+0200"),
         case("asked months ahead: a wildcard on both passes", "*/30 2 25 10 *", "Europe/Berlin", "2026-01-01 00:00", "10-25 02:00+0200, 10-25 02:30+0200, 10-25 02:00+0100"),
         # America/New_York: 2026-03-08 02:00 -> 03:00, 2026-11-01 02:00 -> 01:00
-        case("New York: spring", "15 2 * * *", "America/New_York", "2026-03-07 12:00", "03-08 03:00-0400, 03-09 02:15-0400"),
         case("New York: midnight after the spring change", "0 0 * * *", "America/New_York", "2026-03-08 00:00", "03-09 00:00-0400, 03-10 00:00-0400"),
-        case("New York: autumn", "30 1 * * *", "America/New_York", "2026-10-31 12:00", "11-01 01:30-0400, 11-02 01:30-0500"),
         case("New York: autumn, second pass", "30 1 * * *", "America/New_York", "2026-11-01 01:00-05:00", "11-02 01:30-0500"),
-        case("New York: autumn, wildcard", "*/30 1 * * *", "America/New_York", "2026-11-01 00:45", "11-01 01:00-0400, 11-01 01:30-0400, 11-01 01:00-0500, 11-01 01:30-0500"),
         # Lord Howe: 2026-04-05 02:00+11 -> 01:30+10:30, 2026-10-04 02:00+10:30 -> 02:30+11
         case("Lord Howe: half an hour skipped", "15 2 * * *", "Australia/Lord_Howe", "2026-10-03 12:00", "10-04 02:30+1100, 10-05 02:15+1100"),
         case("Lord Howe: wildcard over the gap", "*/15 2 * * *", "Australia/Lord_Howe", "2026-10-04 00:00", "10-04 02:30+1100, 10-04 02:45+1100, 10-05 02:00+1100"),
@@ -300,12 +114,11 @@ def test_a_renamed_zone_still_loads() -> None:
         case("Troll: two hours skipped are one fire", "0,30 1-2 * * *", "Antarctica/Troll", "2026-03-28 12:00", "03-29 03:00+0200, 03-30 01:00+0200"),
         case("Troll: two hours repeated", "0 1-2 * * *", "Antarctica/Troll", "2026-10-24 12:00", "10-25 01:00+0200, 10-25 02:00+0200, 10-26 01:00+0000"),
         # Apia had no 2011-12-30; the jump is no daylight saving, nothing is made good
-        case("Apia: the skipped day is not made good", "0 12 * * *", "Pacific/Apia", "2011-12-29 00:00", "12-29 12:00-1000, 12-31 12:00+1400"),
         case("Apia: a rule of that date only", "0 12 30 12 *", "Pacific/Apia", "2011-12-01 00:00", "12-30 12:00+1400"),
         case("Apia: fires at the instant after the jump", "0 0 * * *", "Pacific/Apia", "2011-12-29 12:00", "12-31 00:00+1400, 01-01 00:00+1400"),
-        # Casey moves by exactly three hours: too large to be made good
-        case("Casey: three hours forward", "30 1 * * *", "Antarctica/Casey", "2020-10-03 12:00", "10-05 01:30+1100"),
-        case("Casey: three hours back", "30 0 * * *", "Antarctica/Casey", "2010-03-04 12:00", "03-05 00:30+1100, 03-05 00:30+0800, 03-06 00:30+0800"),
+        # Casey moves by exactly three hours: forward is too large to be made good, back is not (decision 13)
+        case("Casey: three hours back, second pass", "30 0 * * *", "Antarctica/Casey", "2010-03-05 00:10+08:00", "03-06 00:30+0800"),
+        case("Casey: three hours back, wildcard", "*/60 0 * * *", "Antarctica/Casey", "2010-03-04 12:00", "03-05 00:00+1100, 03-05 00:00+0800, 03-06 00:00+0800"),
         # Changes by law: Pyongyang 2015-08-15 00:00+09 -> 2015-08-14 23:30+08:30, 2018-05-04 23:30+08:30 -> 2018-05-05 00:00+09
         case("Pyongyang: set back by law", "45 23 * * *", "Asia/Pyongyang", "2015-08-14 12:00", "08-14 23:45+0900, 08-15 23:45+0830"),
         case("Pyongyang: forward by law, over midnight", "45 23 * * *", "Asia/Pyongyang", "2018-05-04 12:00", "05-05 00:00+0900, 05-05 23:45+0900"),

@@ -12,6 +12,7 @@ import typer
 from zendaemon.cli import app
 from zendaemon.core.errors import Problem
 from zendaemon.core.fire import FireState, Reason
+from zendaemon.core.lint import CODES
 from zendaemon.core.schedule import Schedule
 from zendaemon.loader import load
 from zendaemon.log import EVENTS
@@ -70,6 +71,13 @@ def test_every_command_and_option_is_in_the_docs() -> None:
     for name, command in commands.items():
         for option in {long for p in command.params for long in p.opts if long.startswith("--")} - common:
             assert option in everywhere, f"{name} {option}"
+
+
+def test_every_code_of_a_warning_is_in_the_docs_and_in_the_code() -> None:
+    section = doc("commands.md").split("## Warnings")[1]
+    assert rows(section) == set(CODES)
+    said = set(re.findall(r"Finding\(\"([a-z-]+)\"", SOURCES))
+    assert said == set(CODES)
 
 
 def test_the_json_keys_in_the_docs_are_those_of_the_code() -> None:

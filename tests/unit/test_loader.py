@@ -15,7 +15,7 @@ import pytest
 from zendaemon.core.errors import Invalid
 from zendaemon.core.schedule import Overlap, Place, Retry, Schedule
 from zendaemon.loader import Loaded, load
-from zendaemon.loader.schedules import Entry, read_schedules
+from zendaemon.loader.schedules import Content, read_schedules
 
 if TYPE_CHECKING:
     from zendaemon.loader.report import Report
@@ -175,6 +175,16 @@ BODIES = [
         "an excluded day that does not exist",
         "template: x\nevery: 1h\nexclude: 2026-02-30",
         "5:14: exclude: '2026-02-30' is no date; write a day of the calendar as 2026-12-24, or a cron expression",
+    ),
+    case(
+        "codes that are none",
+        "template: x\nevery: 1h\nignore: [no-effect, No Effect]",
+        "5:25: ignore must be made of a-z, 0-9 and dashes, a letter first, not 'No Effect'; write it as check shows it",
+    ),
+    case(
+        "too many exclusions",
+        f"template: x\nevery: 1h\nexclude: [{'2026-12-24,' * 10_001}]",
+        "5:14: exclude must have at most 10,000 entries; use ranges of days, or a calendar",
     ),
     case(
         "one of a few words",
@@ -720,7 +730,7 @@ def test_a_reload_parses_what_changed_alone(tmp_path: Path, monkeypatch: pytest.
     before = load(tmp_path, now=NOW)
     parsed: list[str] = []
 
-    def spy(data: bytes, report: Report, now: datetime) -> dict[str, Entry]:
+    def spy(data: bytes, report: Report, now: datetime) -> Content:
         parsed.append(data.decode().split(":")[1].strip())
         return read_schedules(data, report, now)
 

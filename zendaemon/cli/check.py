@@ -1,44 +1,75 @@
-"""`zendaemon check`: are the schedule files valid?"""
+"""`zendaemon check`: are the schedule files valid, and do they say what was meant?"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from zendaemon import clock
 from zendaemon.cli.output import JsonOption, print_json
 from zendaemon.core.errors import Invalid
+from zendaemon.core.lint import lint
 from zendaemon.loader import load
+from zendaemon.loader.places import Places
 from zendaemon.settings import load_settings
+
+if TYPE_CHECKING:
+    from zendaemon.core.schedule import ScheduleSet
 
 
 def command(
     paths: Annotated[list[Path] | None, typer.Argument(help="Files and folders [the schedules folder].")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit status 1 for warnings too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check schedule files, without a server; every problem as file:line:column: message."""
     try:
         loaded = load(paths or [load_settings().schedules], now=clock.now())
     except Invalid as error:
-        if as_json:
-            problems = [
-                {"file": p.file, "line": p.line, "column": p.column, "message": p.message, "remedy": p.remedy}
-                for p in error.problems
-            ]
-            print_json({"valid": False, "schedules": None, "problems": problems, "warnings": []})
-        else:
-            for problem in error.problems:
-                sys.stdout.write(f"{problem}\n")
-            sys.stderr.write(f"{error.message}\n")
+        _show_problems(error, as_json=as_json)
         raise typer.Exit(1) from None
-    schedules = loaded.set.schedules
-    warnings = [f"{name}: {warning}" for name, schedule in schedules.items() for warning in schedule.warnings]
+    warnings = _warnings(loaded.set)
+    count = len(loaded.set.schedules)
     if as_json:
-        print_json({"valid": True, "schedules": len(schedules), "problems": [], "warnings": warnings})
+        print_json({"valid": True, "schedules": count, "problems": [], "warnings": warnings})
     else:
         for warning in warnings:
-            sys.stderr.write(f"warning: {warning}\n")
-        sys.stdout.write(f"{len(schedules)} schedule{'s' if len(schedules) != 1 else ''}, no problems\n")
+            place = "{file}:{line}:{column}".format(**warning)
+            sys.stderr.write(f"{place}: warning: {warning['schedule']}: {warning['message']} [{warning['code']}]\n")
+        suspect = f", {_counted(len(warnings), 'warning')}" if warnings else ""
+        sys.stdout.write(f"{_counted(count, 'schedule')}, no problems{suspect}\n")
+    if strict and warnings:
+        raise typer.Exit(1)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' if count != 1 else ''}"
+
+
+def _show_problems(error: Invalid, *, as_json: bool) -> None:
+    if as_json:
+        problems = [
+            {"file": p.file, "line": p.line, "column": p.column, "message": p.message, "remedy": p.remedy}
+            for p in error.problems
+        ]
+        print_json({"valid": False, "schedules": None, "problems": problems, "warnings": []})
+        return
+    for problem in error.problems:
+        sys.stdout.write(f"{problem}\n")
+    sys.stderr.write(f"{error.message}\n")
+
+
+def _warnings(schedules: ScheduleSet) -> list[dict[str, Any]]:
+    """The findings of all schedules, sorted by place."""
+    places = Places(schedules)
+    now = clock.now()
+    found: list[dict[str, Any]] = []
+    for name, schedule in schedules.schedules.items():
+        for finding in lint(schedule, now):
+            file, line, column = places.of(name, finding.key)
+            place = {"file": file, "line": line, "column": column}
+            found.append({**place, "schedule": name, "code": finding.code, "message": finding.message})
+    return sorted(found, key=lambda warning: (warning["file"], warning["line"], warning["column"], warning["code"]))

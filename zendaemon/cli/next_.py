@@ -1,8 +1,11 @@
-"""`zendaemon next`: when do schedules fire?"""
+"""`zendaemon next`: what does a trigger mean, and when does it fire?"""
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
@@ -11,9 +14,12 @@ import typer
 from zendaemon import clock
 from zendaemon.cli.output import JsonOption, SchedulesOption, print_json, print_table
 from zendaemon.core.cron import Cron
+from zendaemon.core.dst import note, note_of_trigger
 from zendaemon.core.errors import CronError, ZendaemonError
+from zendaemon.core.explain import explain, explain_trigger
 from zendaemon.core.fire import instant_text
 from zendaemon.core.near import did_you_mean
+from zendaemon.core.trigger import Trigger
 from zendaemon.loader import load
 from zendaemon.settings import load_settings
 
@@ -23,6 +29,7 @@ if TYPE_CHECKING:
     from zendaemon.core.schedule import Schedule
 
     Next = Callable[[datetime], datetime | None]
+    Note = Callable[[datetime, datetime], str | None]
 
 
 def _instant(text: str) -> datetime:
@@ -42,50 +49,70 @@ def command(
     schedules: SchedulesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the next fire times, in UTC and in the schedule's zone."""
+    """Show what a trigger means, and the next fire times, in UTC and in the schedule's zone."""
     start = _instant(after) if after else clock.now()
-    rows = _of_cron(cron, timezone, start, count) if cron is not None else _of_files(schedules, names, start, count)
+    shown = _of_cron(cron, timezone) if cron is not None else _of_files(schedules, names)
     if as_json:
-        for row in rows:
-            print_json(row)
+        for asked in shown:
+            for row in asked.rows(start, count):
+                print_json(row)
         return
-    columns = ("schedule", "fire_time", "local_time", "timezone")
-    print_table([c.replace("_", " ") for c in columns], ([row[column] for column in columns] for row in rows))
+    columns = ("schedule", "fire_time", "local_time", "timezone", "note")
+    rows = []
+    for asked in shown:
+        sys.stdout.write(f"{asked.name}: {asked.explanation}\n" if asked.name else f"{asked.explanation}\n")
+        rows += [[row[column] for column in columns] for row in asked.rows(start, count)]
+    sys.stdout.write("\n")
+    width = len(columns) if any(row[-1] for row in rows) else len(columns) - 1
+    print_table([column.replace("_", " ") for column in columns[:width]], [row[:width] for row in rows])
 
 
-def _of_cron(expression: str, timezone: str, start: datetime, count: int) -> Iterator[dict[str, str | None]]:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A schedule, or an expression without a name."""
+
+    name: str | None
+    timezone: str
+    explanation: str
+    next_after: Next
+    note: Note
+
+    def rows(self, start: datetime, count: int) -> Iterator[dict[str, str | None]]:
+        """The next fires after `start`."""
+        zone = ZoneInfo(self.timezone)
+        for _ in range(count):
+            found = self.next_after(start)
+            if found is None:
+                return
+            yield {
+                "schedule": self.name,
+                "fire_time": instant_text(found),
+                "local_time": found.astimezone(zone).isoformat(),
+                "timezone": self.timezone,
+                "explanation": self.explanation,
+                "note": self.note(start, found),
+            }
+            start = found
+
+
+def _of_cron(expression: str, timezone: str) -> list[_Asked]:
     try:
-        rule = Cron(expression, timezone)
+        Cron(expression, timezone)
     except CronError as error:
         raise typer.BadParameter(str(error), param_hint="--cron") from None
-    return _rows(None, timezone, rule.next_after, start, count)
+    trigger = Trigger(timezone, cron=(expression,))
+    note = partial(note_of_trigger, trigger)
+    return [_Asked(None, timezone, explain_trigger(trigger), trigger.next_after, note)]
 
 
-def _of_files(
-    folder: object, names: Sequence[str] | None, start: datetime, count: int
-) -> Iterator[dict[str, str | None]]:
+def _of_files(folder: object, names: Sequence[str] | None) -> list[_Asked]:
     known = load(load_settings(schedules=folder).schedules, now=clock.now()).set.schedules
     for name in names or ():
         if name not in known:
             raise ZendaemonError(f"there is no schedule {name!r}", hint=did_you_mean(name, known))
     chosen: list[Schedule] = [known[name] for name in names] if names else list(known.values())
-    for schedule in chosen:
-        if schedule.enabled or names:
-            yield from _rows(schedule.name, schedule.timezone, schedule.next_after, start, count)
-
-
-def _rows(
-    name: str | None, timezone: str, next_after: Next, start: datetime, count: int
-) -> Iterator[dict[str, str | None]]:
-    zone = ZoneInfo(timezone)
-    for _ in range(count):
-        found = next_after(start)
-        if found is None:
-            return
-        yield {
-            "schedule": name,
-            "fire_time": instant_text(found),
-            "local_time": found.astimezone(zone).isoformat(),
-            "timezone": timezone,
-        }
-        start = found
+    return [
+        _Asked(schedule.name, schedule.timezone, explain(schedule), schedule.next_after, partial(note, schedule))
+        for schedule in chosen
+        if schedule.enabled or names
+    ]

@@ -11,20 +11,17 @@ import hashlib
 import re
 from calendar import isleap
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from zoneinfo import ZoneInfo, available_timezones
 
 from zendaemon.core.errors import CronError
 from zendaemon.core.near import did_you_mean
+from zendaemon.core.offsets import DAY, LAST, MINUTE, ORIGIN, first_change, offset_at
 
-_MINUTE = timedelta(minutes=1)
-_ORIGIN = datetime(1, 1, 1, tzinfo=UTC)
-_DAY = 1440
 _LAST_DAY = date.max.toordinal()
-_LAST = _LAST_DAY * _DAY - 1
-_HORIZON = 50 * 366 * _DAY  # dates of the Gregorian calendar that come back at all do so within 40 years
+_HORIZON = 50 * 366 * DAY  # dates of the Gregorian calendar that come back at all do so within 40 years
 _2000 = date(2000, 1, 1).toordinal()
-_LARGE = 3 * 60  # cron(8): "Clock changes of more than 3 hours are considered to be corrections"
+_SMALL = range(-3 * 60, 3 * 60)  # changes in minutes that cron.c makes up for: a minute has passed as well by then
 _LENGTHS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _WEEKLY = sum(1 << day for day in range(0, 31, 7))  # every seventh day of a month
 
@@ -274,7 +271,7 @@ class Rule:
         day = date.fromordinal(ordinal)
         year, month, skip = day.year, day.month, day.day
         before = ordinal - skip  # the day before the month
-        end = min(ordinal + _HORIZON // _DAY, _LAST_DAY)
+        end = min(ordinal + _HORIZON // DAY, _LAST_DAY)
         while before < end:
             length = 29 if month == 2 and isleap(year) else _LENGTHS[month]
             if self._months >> month & 1 and (rest := self._mask((before + 1) % 7, length) >> skip):
@@ -285,13 +282,13 @@ class Rule:
 
     def next_match(self, wall: int) -> int | None:
         """The first matching wall minute from `wall` on."""
-        today, time = divmod(max(wall, 0), _DAY)
+        today, time = divmod(max(wall, 0), DAY)
         day = self._next_day(today + 1)
         if day == today + 1:
             if later := self._times >> time:
-                return today * _DAY + time + (later & -later).bit_length() - 1
+                return today * DAY + time + (later & -later).bit_length() - 1
             day = self._next_day(today + 2)
-        return None if day is None else (day - 1) * _DAY + (self._times & -self._times).bit_length() - 1
+        return None if day is None else (day - 1) * DAY + (self._times & -self._times).bit_length() - 1
 
 
 def _zone(key: str) -> ZoneInfo:
@@ -321,79 +318,54 @@ class Cron:
         object.__setattr__(self, "_rule", rule)
         object.__setattr__(self, "_seed", self.name if rule.hashed else "")
         object.__setattr__(self, "_tz", tz)
-        object.__setattr__(self, "_fixed", None if always is None else always // _MINUTE)
+        object.__setattr__(self, "_fixed", None if always is None else always // MINUTE)
 
     def next_after(self, instant: datetime) -> datetime | None:
         """The first fire time after `instant`, in UTC; None when there is none within 50 years or before year 10000."""
-        offset = instant.utcoffset()
-        if offset is None:
+        if instant.utcoffset() is None:
             raise ValueError(f"{instant} has no time zone; ask with an aware datetime")
-        asked = max((instant.replace(tzinfo=UTC) - _ORIGIN - offset) // _MINUTE, 0)
+        asked = max((instant - ORIGIN) // MINUTE, 0)
         if self._fixed is None:
             found = self._search(asked)
         else:
             match = self._rule.next_match(asked + self._fixed + 1)
             found = None if match is None else match - self._fixed
-        return _ORIGIN + _MINUTE * found if found is not None and found <= _LAST else None
-
-    def _offset(self, minute: int) -> int:
-        """The zone's offset; below the minute (before 1972) rounded down, so that a wall minute is a UTC minute."""
-        offset = self._local(minute).utcoffset()
-        return 0 if offset is None else offset.days * _DAY + offset.seconds // 60
-
-    def _local(self, minute: int) -> datetime:
-        return (_ORIGIN + _MINUTE * min(max(minute, _DAY), _LAST - _DAY)).astimezone(self._tz)
+        return ORIGIN + MINUTE * found if found is not None and found <= LAST else None
 
     def _search(self, minute: int) -> int | None:
         """The first firing minute after `minute`, in a zone whose offset changes.
 
         cron.c keeps a virtual time, the wall minute up to which fixed rules have run. A forward change of less than
-        3 hours runs what virtual time has to catch up on at the instant of the change; after a backward one it waits
-        for the wall to come past it again. Wildcard rules, and all rules at larger changes, follow the wall.
+        3 hours runs what virtual time has to catch up on at the instant of the change; after a backward one of up to
+        3 hours it waits for the wall to come past it again. Wildcard rules, and all at larger changes, follow the wall.
         """
-        rule, offset = self._rule, self._offset(minute)
+        rule, offset = self._rule, offset_at(self._tz, minute)
         end = minute + _HORIZON
         match = rule.next_match(self._virtual(minute, offset) + 1)
         while match is not None and (found := match - offset) <= end:
             # Far from the match, a day is enough to look at: later changes do not lead back before `minute`.
-            near = found <= minute + 2 * _DAY
-            change = self._change(minute, found if near else minute + _DAY, offset)
+            near = found <= minute + 2 * DAY
+            change = first_change(self._tz, minute, found if near else minute + DAY)
             if change is None:
                 if near:
                     return found
-                minute = found - _DAY
-                offset = self._offset(minute)
+                minute = found - DAY
+                offset = offset_at(self._tz, minute)
                 continue
-            before, offset, minute = offset, self._offset(change), change
-            if rule.wildcard or abs(offset - before) >= _LARGE:
+            before, offset, minute = offset, offset_at(self._tz, change), change
+            if rule.wildcard or offset - before not in _SMALL:
                 match = rule.next_match(change + offset)
             elif match <= change + offset:
                 return change
         return None
 
-    def _change(self, low: int, high: int, offset: int) -> int | None:
-        """The first minute in (low, high] whose offset is no longer that of `low`; they are at most two days apart.
-
-        No zone leaves an offset and returns to it so soon: the closest two changes ever were 95 hours apart.
-        """
-        if high == low or self._offset(high) == offset:
-            return None
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self._offset(middle) == offset:
-                low = middle
-            else:
-                high = middle
-        return high
-
     def _virtual(self, minute: int, offset: int) -> int:
         """The wall minute that has been dealt with: for a fixed rule in a repeated hour, the end of its first pass."""
         wall = minute + offset
-        if self._rule.wildcard or not self._local(minute).fold:
+        earlier = minute - DAY
+        if self._rule.wildcard or (before := offset_at(self._tz, earlier)) == offset:
             return wall
-        earlier = minute - _DAY
-        before = self._offset(earlier)
-        change = self._change(earlier, minute, before)
-        if change is None or before - offset >= _LARGE:
+        change = first_change(self._tz, earlier, minute)
+        if change is None or offset - before not in _SMALL:
             return wall
         return max(wall, change - 1 + before)

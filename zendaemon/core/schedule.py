@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -20,6 +20,7 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    PrivateAttr,
     StrictBool,
     StringConstraints,
     model_validator,
@@ -27,17 +28,17 @@ from pydantic import (
 
 from zendaemon.core.cron import Cron
 from zendaemon.core.duration import Duration
+from zendaemon.core.exclusion import YEARS, Calendar, Exclusion, Span, check_rule
 from zendaemon.core.near import did_you_mean
-from zendaemon.core.trigger import Trigger, matches, to_utc
+from zendaemon.core.trigger import Trigger, to_utc
 
 TRIGGER_KEYS = ("cron", "every", "at")
 TARGET_KEYS = ("pipeline", "build", "template", "snapshot")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
-_YEARS = range(1970, 3000)  # far from the ends of the calendar, where arithmetic with instants overflows
 _LONGEST = timedelta(days=3660)
 _TICK = timedelta(microseconds=1)
-_MINUTE = timedelta(minutes=1)
 _EXCLUSIONS = 10_000
+MAX_RULES = 10_000
 
 
 class KeyedError(ValueError):
@@ -76,6 +77,12 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _as_rule(value: object) -> object:
+    if isinstance(value, dict) and len(value) == 1 and "calendar" in value:
+        raise ValueError("calendar has a blank after its colon; write calendar:name, without blanks")
+    return value
+
+
 @lru_cache(maxsize=1)
 def _zones() -> frozenset[str]:
     return frozenset(available_timezones())
@@ -86,7 +93,8 @@ def _zone_remedy(name: str) -> str:
     return did_you_mean(name, _zones()) or "use an IANA name such as Europe/Berlin"
 
 
-def _zone(name: str) -> str:
+def check_zone(name: str) -> str:
+    """The name of a time zone, as it is. Raises ValueError for what is none."""
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):
@@ -105,8 +113,8 @@ def _when(value: object) -> object:
         raise ValueError(
             f"{value!r} is no date or time; write 2026-12-01, 2026-12-01T02:00:00 or 2026-12-01T02:00:00Z"
         ) from None
-    if when.year not in _YEARS:
-        raise ValueError(f"the year {when.year} is out of range; give one from {_YEARS[0]} to {_YEARS[-1]}")
+    if when.year not in YEARS:
+        raise ValueError(f"the year {when.year} is out of range; give one from {YEARS[0]} to {YEARS[-1]}")
     return when
 
 
@@ -145,25 +153,13 @@ def _supported(value: Overlap) -> Overlap:
     return value
 
 
-def _exclusion(value: str) -> str:
-    if not _DATE.fullmatch(value):
-        Cron(value)
-        return value
-    try:
-        date.fromisoformat(value)
-    except ValueError:
-        raise ValueError(
-            f"{value!r} is no date; write a day of the calendar as 2026-12-24, or a cron expression"
-        ) from None
-    return value
-
-
 Expression = Annotated[str, AfterValidator(_expression)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 Text = Annotated[str, BeforeValidator(_as_text), StringConstraints(min_length=1, max_length=255)]
-Timezone = Annotated[str, AfterValidator(_zone)]
+Timezone = Annotated[str, AfterValidator(check_zone)]
 When = Annotated[datetime | date, BeforeValidator(_when)]
-Exclusion = Annotated[str, AfterValidator(_exclusion)]
+Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=100)]
+Rule = Annotated[str, BeforeValidator(_as_rule), AfterValidator(check_rule)]
 Positive = Annotated[Duration, AfterValidator(_bounded), AfterValidator(_positive)]
 NotNegative = Annotated[Duration, AfterValidator(_bounded), AfterValidator(_not_negative)]
 Interval = Annotated[Duration, AfterValidator(_bounded), AfterValidator(_whole_seconds)]
@@ -228,7 +224,7 @@ class Schedule(Shape):
     timezone: Timezone = "UTC"
     start_time: When | None = None
     end_time: When | None = None
-    exclude: Annotated[tuple[Exclusion, ...], BeforeValidator(_many)] = ()
+    exclude: Annotated[tuple[Rule, ...], BeforeValidator(_many), Field(max_length=MAX_RULES)] = ()
     jitter: NotNegative = timedelta()
     enabled: StrictBool = True
     overlap: Annotated[Overlap, AfterValidator(_supported)] = Overlap.ALLOW
@@ -239,7 +235,13 @@ class Schedule(Shape):
     max_runs: Annotated[int, Field(strict=True, ge=1)] | None = None
     priority: Annotated[int, Field(strict=True, ge=0, le=100)] = 50
     tags: tuple[Text, ...] = ()
+    ignore: tuple[Code, ...] = ()
     config: Mapping[str, JsonValue] = Field(default_factory=dict)
+    _exclusion: Exclusion = PrivateAttr(Exclusion())
+
+    def model_post_init(self, _: object, /) -> None:
+        """Makes `exclude` ready. What a schedule's calendars hold is part of it: other days make another schedule."""
+        self._exclusion = Exclusion.of(self.exclude, self.timezone, self.name, {})
 
     @model_validator(mode="after")
     def _one_trigger(self) -> Self:
@@ -306,40 +308,29 @@ class Schedule(Shape):
             return Target("snapshot", self.snapshot, self.pipeline, None, self.project)
         return Target("build", None, self.pipeline, self.version, self.project)
 
+    def with_calendars(self, known: Mapping[str, Calendar]) -> Self:
+        """A copy that excludes what the calendars hold that it names."""
+        resolved = self.model_copy()
+        resolved._exclusion = Exclusion.of(self.exclude, self.timezone, self.name, known)  # noqa: SLF001 - a new one
+        return resolved
+
     @property
-    def warnings(self) -> tuple[str, ...]:
-        """What is allowed in the file and has no effect in this version."""
-        if self.pause_after_failures is None:
-            return ()
-        return ("pause_after_failures has no effect in this version: failed runs do not pause the schedule yet",)
+    def exclusion(self) -> Exclusion:
+        """What `exclude` covers, with the calendars that were given."""
+        return self._exclusion
 
     def excludes(self, fire_time: datetime) -> bool:
-        """Whether `exclude` names this fire time: by its date in the schedule's zone, or by a cron expression."""
+        """Whether `exclude` covers this fire time: by its date in the schedule's zone, by cron, or by a calendar."""
         return self.excluded_span(fire_time) is not None
 
-    def excluded_span(self, fire_time: datetime) -> tuple[datetime, datetime] | None:
-        """From when until before when `exclude` covers the time around `fire_time`: its day, its minute, or None."""
-        if not self.exclude:
-            return None
-        zone = ZoneInfo(self.timezone)
-        local = fire_time.astimezone(zone)
-        day = local.date().isoformat()
-        rules = [rule for rule in self.exclude if _covers(rule, day, self.timezone, self.name, fire_time)]
-        if not rules:
-            return None
-        minute = fire_time.astimezone(UTC).replace(second=0, microsecond=0)
-        if not any(_DATE.fullmatch(rule) or rule.split()[:2] == ["*", "*"] for rule in rules):
-            return minute, minute + _MINUTE
-        first, last = (_midnights(local.date() + timedelta(days=days), zone) for days in (0, 1))
-        return (
-            max((instant for instant in first if instant <= fire_time), default=minute),
-            min((instant for instant in last if instant > fire_time), default=minute + _MINUTE),
-        )
+    def excluded_span(self, fire_time: datetime) -> Span | None:
+        """From when until before when `exclude` covers the time around `fire_time`, or None."""
+        return self._exclusion.span(fire_time)
 
     def next_after(self, instant: datetime) -> datetime | None:
         """The next fire time that is not excluded, in UTC; None when the trigger has no more.
 
-        Gives up after 10,000 excluded days or minutes in a row, so that a rule that excludes everything costs a bounded
+        Gives up after 10,000 excluded spans in a row, so that a rule that excludes everything costs a bounded
         time.
         """
         for _ in range(_EXCLUSIONS):
@@ -359,16 +350,6 @@ class Schedule(Shape):
                 return found
             instant = span[0] - _TICK
         return None
-
-
-def _covers(rule: str, day: str, timezone: str, name: str, fire_time: datetime) -> bool:
-    return rule == day if _DATE.fullmatch(rule) else matches(rule, timezone, name, fire_time)
-
-
-def _midnights(day: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """When a day begins: two instants where the clock is set back over midnight."""
-    first, second = (datetime.combine(day, time(), zone).replace(fold=fold).astimezone(UTC) for fold in (0, 1))
-    return first, second
 
 
 @dataclass(frozen=True, slots=True)

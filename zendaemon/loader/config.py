@@ -177,7 +177,10 @@ def never_fires(schedule: Schedule, now: datetime) -> tuple[str, str] | None:
 
 
 def _all_excluded(schedule: Schedule, now: datetime) -> bool:
-    """Whether a year and more of fire times, or all there are, are excluded; what takes longer to tell passes."""
+    """Whether a year and more of fire times, or all there are, are excluded; what takes longer to tell passes.
+
+    Days and calendars end, so that what they cover is no part of that year.
+    """
     if schedule.cron and set(schedule.cron) <= set(schedule.exclude):
         return True
     trigger = schedule.trigger
@@ -190,4 +193,7 @@ def _all_excluded(schedule: Schedule, now: datetime) -> bool:
         if not schedule.excludes(found):
             return False
         instant = found
+        if dated := schedule.exclusion.dated_span(found):
+            begin += dated[1] - found
+            instant = dated[1] - _TICK
     return "* * * * *" in schedule.exclude

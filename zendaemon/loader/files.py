@@ -13,7 +13,7 @@ from zendaemon.core.errors import Problem
 from zendaemon.loader.report import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -159,6 +159,31 @@ def read(path: str) -> bytes:
             return stream.read(MAX_BYTES + 1)
     finally:
         os.close(descriptor)
+
+
+def find_beside(name: str, path: str, roots: Iterable[str]) -> str:
+    """The path, without links, of the file that a schedule file at `path` names. Raises OSError.
+
+    Only files below `roots`, whatever links lead there: schedule files may come from people who must not read the rest.
+    """
+    real = os.path.realpath(beside(name, path))
+    if not any(os.path.join(root, "") == os.path.join(real, "")[: len(root) + 1] for root in roots):  # noqa: PTH118
+        raise OSError(errno.EACCES, "leads out of the schedules folder")
+    info = os.stat(real)  # noqa: PTH116
+    if not stat.S_ISREG(info.st_mode):
+        raise OSError(errno.EINVAL, f"is {_KINDS.get(stat.S_IFMT(info.st_mode), 'something else')}, not a file")
+    return real
+
+
+def beside(name: str, path: str) -> str:
+    """The path of what the file at `path` names, relative to itself."""
+    return os.path.join(os.path.dirname(path), name)  # noqa: PTH118, PTH120
+
+
+def roots_of(paths: Iterable[str | os.PathLike[str]]) -> frozenset[str]:
+    """The folders among `paths`, and those of the files among them, without links."""
+    folders = (path if os.path.isdir(path) else os.path.dirname(path) for path in paths)  # noqa: PTH112, PTH120
+    return frozenset(os.path.realpath(os.fspath(folder) or ".").rstrip("/") for folder in folders)
 
 
 def reason(error: OSError) -> str:

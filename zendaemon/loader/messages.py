@@ -98,6 +98,13 @@ def _limit(kind: str, context: dict[str, object], key: str, given: str) -> tuple
             return f"{key} must be {context['le']:g} or less, not {given}", ""
         case "string_too_short" | "too_short":
             return f"{key} must not be empty", "give a value, or remove the key"
+        case "string_pattern_mismatch":
+            return (
+                f"{key} must be made of a-z, 0-9 and dashes, a letter first, not {given}",
+                "write it as check shows it",
+            )
+        case "too_long" if context["field_type"] != "String":
+            return f"{key} must have at most {context['max_length']:,} entries", "use ranges of days, or a calendar"
         case "string_too_long" | "too_long":
             return f"{key} must have at most {context['max_length']} characters", "shorten it"
         case _:

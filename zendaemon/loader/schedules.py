@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from zendaemon.core.exclusion import referred
 from zendaemon.core.near import did_you_mean
 from zendaemon.core.schedule import TARGET_KEYS, TRIGGER_KEYS, KeyedError, Schedule
+from zendaemon.loader.calendars import good_name, no_name, read_calendars, references_of
 from zendaemon.loader.config import check_config, check_run_name, never_fires
 from zendaemon.loader.messages import explain
 from zendaemon.loader.report import START, Position, Report, Stop, shown
 from zendaemon.loader.tree import Node, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from pydantic import JsonValue
     from pydantic_core import ErrorDetails
 
+    from zendaemon.loader.calendars import Declared
+
 MAX_EXPANDED = 1_000_000
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+_SECTIONS = ("schedules", "defaults", "calendars")
 _TARGET = (*TARGET_KEYS, "version")
 _CALENDAR = {*TRIGGER_KEYS, "timezone", "start_time", "end_time", "exclude"}
 _DEEP = ("retry", "config")
@@ -43,14 +45,28 @@ _STAND_INS: dict[str, JsonValue] = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A schedule and the place of its name."""
+    """A schedule and the place of its name; that of its `exclude` where it names calendars, which come later."""
 
     schedule: Schedule
     position: Position
+    exclude: Position | None = None
 
 
-def read_schedules(data: bytes, report: Report, now: datetime) -> dict[str, Entry]:
-    """The schedules of a file by name, of use only when the report, which gets every problem, has none."""
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a file holds: schedules and calendars by name, and where it names which calendar.
+
+    `whole` unless the rest of it could not be read.
+    """
+
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    calendars: Mapping[str, Declared] = field(default_factory=dict)
+    references: tuple[tuple[str, Position], ...] = ()
+    whole: bool = False
+
+
+def read_schedules(data: bytes, report: Report, now: datetime) -> Content:
+    """The content of a file, of use only when the report, which gets every problem, has none."""
     try:
         root = parse(data, report)
         if root is not None:
@@ -59,7 +75,7 @@ def read_schedules(data: bytes, report: Report, now: datetime) -> dict[str, Entr
             report.add(START, "the file is empty: `schedules:` is missing", "add schedules, or remove the file")
     except Stop:
         pass
-    return {}
+    return Content()
 
 
 class _File:
@@ -68,47 +84,54 @@ class _File:
         self.now = now
         self.settled: frozenset[Position] = frozenset()
 
-    def read(self, root: Node) -> dict[str, Entry]:
+    def read(self, root: Node) -> Content:
         self.settled = self.report.places()
-        schedules, defaults = self.sections(root)
-        if schedules is None:
-            return {}
+        sections = self.sections(root)
+        if sections is None:
+            return Content()
+        schedules, defaults, declared = sections
+        calendars = read_calendars(declared, self.add)
         self.bound(schedules, defaults)
         if defaults.items:
             self.check_defaults(defaults)
             self.settled = self.report.places()
-        entries = (self.entry(name, node, schedules.keys[name], defaults) for name, node in schedules.mapping().items())
-        return {entry.schedule.name: entry for entry in entries if entry}
+        entries = [self.entry(name, node, schedules.keys[name], defaults) for name, node in schedules.mapping().items()]
+        references = (named for node in (defaults, *schedules.mapping().values()) for named in references_of(node))
+        by_name = {entry.schedule.name: entry for entry in entries if entry}
+        return Content(by_name, calendars, tuple(references), whole=True)
 
-    def sections(self, root: Node) -> tuple[Node | None, Node]:
-        """The nodes of `schedules` and `defaults`; the latter may be left out, both may be left empty."""
+    def sections(self, root: Node) -> tuple[Node, Node, Node] | None:
+        """The nodes of `schedules`, `defaults` and `calendars`, each of which may be left empty.
+
+        None without schedules and calendars.
+        """
         if not isinstance(root.items, dict):
             what = "the file is empty" if root.value is None else f"the file holds {shown(root.value)}"
             self.add(root.position, f"{what}: `schedules:` is missing", "write schedules below a key `schedules:`")
-            return None, root
+            return None
         for key, position in root.keys.items():
-            if key not in ("schedules", "defaults"):
-                remedy = did_you_mean(key, ("schedules", "defaults")) or self.misplaced(key)
+            if key not in _SECTIONS:
+                remedy = did_you_mean(key, _SECTIONS) or self.misplaced(key)
                 self.add(position, f"unknown key {shown(key)} at the top of the file", remedy)
-        if "schedules" not in root.keys:
+        if "schedules" not in root.keys and "calendars" not in root.keys:
             self.add(root.position, "`schedules:` is missing", "write the schedules below it, each under its name")
-        return self.section(root, "schedules"), self.section(root, "defaults") or Node(START, {}, {})
+            return None
+        schedules, defaults, calendars = (self.section(root, key) for key in _SECTIONS)
+        return schedules, defaults, calendars
 
     def misplaced(self, key: str) -> str:
         known = key in Schedule.model_fields
-        return "put it into `defaults:` or a schedule" if known else "the file has `defaults` and `schedules` only"
+        return "put it into `defaults:` or a schedule" if known else f"the file has {', '.join(_SECTIONS)} only"
 
-    def section(self, root: Node, key: str) -> Node | None:
+    def section(self, root: Node, key: str) -> Node:
         node = root.child(key)
-        if node is None:
-            return None
-        if node.value is None:
-            return Node(node.position, {}, {})
-        if isinstance(node.items, dict):
+        if node is not None and isinstance(node.items, dict):
             return node
-        wanted = "names to schedules" if key == "schedules" else "keys to values"
-        self.add(node.position, f"{key} must be a mapping of {wanted}, not {shown(node.value)}", "")
-        return None
+        position = node.position if node else START
+        if node is not None and node.value is not None:
+            wanted = "keys to values" if key == "defaults" else f"names to {key}"
+            self.add(position, f"{key} must be a mapping of {wanted}, not {shown(node.value)}", "")
+        return Node(position, {}, {})
 
     def bound(self, schedules: Node, defaults: Node) -> None:
         """Defaults are written into every schedule, so that a small file could grow without bound."""
@@ -152,17 +175,14 @@ class _File:
         if config := node.child("config"):
             check_config(config, schedule, self.now, self.add)
         self.check_fires(node, schedule, wrong, at)
-        return Entry(schedule, at) if good == name else None
+        exclude = node.child("exclude") if not wrong & _CALENDAR and any(map(referred, schedule.exclude)) else None
+        return Entry(schedule, at, exclude.position if exclude else None) if good == name else None
 
     def name(self, name: str, at: Position) -> str:
         """The name, or a good one that stands for a bad one while the rest is checked."""
-        if _NAME.fullmatch(name):
-            return name
-        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-        good = re.sub(r"[^a-z0-9._-]+", "-", plain).strip("._-")[:100]
-        remedy = f"call it {good}" if good else "call it nightly-training, for example"
-        text = "is no name: 1 to 100 of a-z, 0-9, dot, dash and underscore, the first a letter or digit"
-        self.add(at, f"{shown(name)} {text}", remedy)
+        good = good_name(name)
+        if not good or good != name:
+            self.add(at, *no_name(name, good or "nightly-training, for example"))
         return good or "x"
 
     def check_keys(self, node: Node, subject: str) -> None:
