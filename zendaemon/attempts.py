@@ -54,6 +54,7 @@ _AFTER_ERROR = 30.0
 _BEHIND_OTHERS = 0.05
 _DEADLINES = 1000
 _REMOVED_AT_ONCE = 4
+_PAUSED = retry.GiveUp(FireState.SKIPPED, Reason.PAUSED)
 
 
 class Server(Protocol):
@@ -83,7 +84,10 @@ class _Lapsed(Exception):
 
 
 class Attempts:
-    """Starts claimed fires at one server. `on_closed` is called with each fire that got its final state."""
+    """Starts claimed fires at one server. `on_closed` is called with each fire that got its final state.
+
+    `paused` tells of a schedule's name whether it is to start nothing; fires by hand are started all the same.
+    """
 
     def __init__(  # noqa: PLR0913 - what attempts work with
         self,
@@ -109,6 +113,7 @@ class Attempts:
         self._removed = asyncio.Semaphore(_REMOVED_AT_ONCE)
         self.queue = Queue(self._guarded, rank, now=now, max_concurrency=max_concurrency, random=self._random)
         self.on_closed: Callable[[Fire], None] = lambda _: None
+        self.paused: Callable[[str], bool] = lambda _: False
 
     def submit(self, fire: Fire, schedule: Schedule) -> None:
         """Take a fire that has just been claimed."""
@@ -181,6 +186,11 @@ class Attempts:
         if now >= work.deadline and not work.ask_first:
             await self._give_up(work, retry.lapsed(work.failure, work.tried))
             return
+        if not work.fire.manual and self.paused(work.schedule.name):
+            if not work.ask_first:
+                await self._give_up(work, _PAUSED)
+                return
+            work.end = work.end or _PAUSED
         if work.fire.lateness_seconds is None:
             work.fire = replace(work.fire, lateness_seconds=lateness(work.asked_for_at, now))
         try:

@@ -5,23 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from zendaemon import __version__, clock
+from zendaemon import clock
 from zendaemon.core.errors import Invalid, JournalError, ZendaemonError
-from zendaemon.core.fire import FireState, instant_text
 from zendaemon.core.lint import lint
-from zendaemon.core.near import did_you_mean
 from zendaemon.core.schedule import ScheduleSet
+from zendaemon.core.shown import ShownProblem, ShownReload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
 
     from zendaemon.attempts import Attempts
-    from zendaemon.core.schedule import Schedule
+    from zendaemon.core.errors import Problem
     from zendaemon.engine import Engine
     from zendaemon.journal import Journal
     from zendaemon.loader import Loaded
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_RELOADS = 20  # that are remembered
+_EXCERPT = 200
 _BREATH = 50  # schedules that findings are looked for in one turn of the loop
 HUNG_AFTER = 10.0
 """Seconds without a turn of the engine's loop after which it counts as hung."""
@@ -70,8 +73,8 @@ class Daemon:
         self._drain_timeout = drain_timeout
         self._resolve_interval = resolve_interval
         self._loaded: Loaded | None = None
-        self._started_at = clock.now()
-        self._last_reload: dict[str, Any] | None = None
+        self.started_at = clock.now()
+        self.reloads: Sequence[ShownReload] = ()
         self._said = ScheduleSet()
         self._saying: list[asyncio.Task[None]] = []
         self._reloading = asyncio.Lock()
@@ -162,7 +165,7 @@ class Daemon:
             else:
                 self._loaded = loaded
                 self._say_findings(loaded.set)
-                self._last_reload = {"at": _text(clock.now()), "applied": True, **found, "problems": []}
+                self._remember(ShownReload(at=clock.now(), applied=True, changes=found))
                 log.info("reload.applied", **found)
                 return found
             finally:
@@ -180,88 +183,19 @@ class Daemon:
         self._saying = [asyncio.create_task(say(), name="findings")]
 
     def _refused(self, error: Invalid | JournalError) -> None:
-        problems = [str(problem) for problem in error.problems] if isinstance(error, Invalid) else [str(error)]
-        self._last_reload = {"at": _text(clock.now()), "applied": False, "problems": problems}
+        problems = tuple(map(_shown, error.problems)) if isinstance(error, Invalid) else ()
+        self._remember(ShownReload(at=clock.now(), applied=False, error=error.message, problems=problems))
         say_problems(error)
         log.error("reload.refused", error=error.message, problems=len(problems))
 
+    def _remember(self, reload: ShownReload) -> None:
+        self.reloads = (reload, *self.reloads)[:_RELOADS]
+
     def _summary(self) -> str:
         count = len(self._engine.schedules.schedules)
-        refused = self._last_reload is not None and not self._last_reload["applied"]
+        refused = bool(self.reloads) and not self.reloads[0].applied
         text = f"{count} schedule{'s' if count != 1 else ''}"
         return f"{text}; the last reload was refused, see the log" if refused else text
-
-    def handlers(self) -> Mapping[str, Callable[[Mapping[str, Any]], Any]]:
-        """What the control socket serves."""
-        return {"status": self._status, "reload": self._handle_reload, "fire": self._fire, "resolve": self._resolve}
-
-    async def _handle_reload(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        return {"changes": await self.reload()}
-
-    async def _fire(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        fire, closed = await self._engine.fire_now(str(request["name"]))
-        if request.get("wait"):
-            fire = await closed
-        return {"fire": fire.as_json(), "started": fire.state is FireState.STARTED}
-
-    async def _resolve(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        known = self._engine.schedules.schedules
-        names = request.get("names") or [schedule.name for schedule in self._engine.schedules.enabled()]
-        for name in names:
-            if name not in known:
-                raise ZendaemonError(f"there is no schedule {name!r}", hint=did_you_mean(name, known))
-        chosen = [known[name] for name in names]
-        failures: dict[str, str] = {}
-        for schedule in chosen:
-            try:
-                await self._targets.resolve(schedule)
-            except ZendaemonError as error:  # not unresolved when only the server is away: the known ids stay in use
-                failures[schedule.name] = str(error)
-        return {"targets": [self._target(schedule, failures.get(schedule.name)) for schedule in chosen]}
-
-    def _target(self, schedule: Schedule, failure: str | None) -> dict[str, Any]:
-        found = self._targets.get(schedule)
-        return {
-            "schedule": schedule.name,
-            "target": str(schedule.target),
-            "kind": found.kind if found else None,
-            "id": found.id if found else None,
-            "resolved_at": _text(found.resolved_at) if found else None,
-            "error": failure,
-        }
-
-    async def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        now = clock.now()
-        return {
-            "state": "running" if self.healthy else "hung",
-            "version": __version__,
-            "pid": os.getpid(),
-            "started_at": _text(self._started_at),
-            "server": {
-                "url": self._server_url,
-                "available": self._attempts.queue.unavailable_since is None,
-                "unavailable_since": _text(self._attempts.queue.unavailable_since),
-            },
-            "reload": self._last_reload,
-            "attempts": {
-                "in_flight": self._attempts.queue.in_flight,
-                "waiting": self._attempts.queue.waiting,
-                "limit": self._attempts.queue.pace.limit,
-            },
-            "unresolved": dict(self._targets.unresolved),
-            "schedules": [self._schedule(schedule, now) for schedule in self._engine.schedules.schedules.values()],
-        }
-
-    def _schedule(self, schedule: Schedule, now: datetime) -> dict[str, Any]:
-        place = self._engine.schedules.places.get(schedule.name)
-        return {
-            "schedule": schedule.name,
-            "enabled": schedule.enabled,
-            "next_fire_time": _text(schedule.next_after(now)) if schedule.enabled else None,
-            "target": str(schedule.target),
-            "unresolved": self._targets.unresolved.get(schedule.name),
-            "file": f"{place.file}:{place.line}" if place else None,
-        }
 
 
 async def say_findings(schedules: ScheduleSet, before: ScheduleSet, now: datetime) -> None:
@@ -287,5 +221,11 @@ def say_problems(error: ZendaemonError) -> None:
         )
 
 
-def _text(instant: datetime | None) -> str | None:
-    return None if instant is None else instant_text(instant)
+def _shown(problem: Problem) -> ShownProblem:
+    """A problem, with the line of the file that it is about."""
+    try:
+        with Path(problem.file).open(encoding="utf-8", errors="replace") as lines:
+            excerpt = next(islice(lines, max(0, problem.line - 1), None), None) if problem.line else None
+    except OSError:
+        excerpt = None
+    return ShownProblem.of(problem, excerpt.rstrip()[:_EXCERPT] if excerpt is not None else None)

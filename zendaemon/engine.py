@@ -8,12 +8,13 @@ network.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 
+from zendaemon.activity import Activity
 from zendaemon.awake import Awake, say_behind
 from zendaemon.core.changes import Changes, changes
 from zendaemon.core.errors import JournalError, ZendaemonError
@@ -21,9 +22,10 @@ from zendaemon.core.fire import FireState, by_hand
 from zendaemon.core.planning import Standing, plan, rule_text
 from zendaemon.core.schedule import Overlap, Schedule, ScheduleSet
 from zendaemon.events import say_closed
+from zendaemon.pauses import Pauses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from uuid import UUID
 
@@ -68,17 +70,17 @@ class Engine:
         self._woken: set[str] = set()
         self._wake = asyncio.Event()
         self._watermarks: dict[str, datetime] = {}
-        self._started: Counter[str] = Counter()
-        self._open: defaultdict[str, dict[UUID, Fire]] = defaultdict(dict)
+        self._activity = Activity()
         self._behind: set[str] = set()
         self._in_doubt = False
-        self._running: defaultdict[str, set[str]] = defaultdict(set)
         self._waiting: dict[UUID, asyncio.Future[Fire]] = {}
         self._awake = Awake(now, monotonic)
         self.timers: Timers | None = None
+        self.pauses = Pauses(journal)
         self.schedules = ScheduleSet()
         self._beat = monotonic()
         attempts.on_closed = self._closed
+        attempts.paused = lambda name: self.pauses.holding(name, now()) is not None
         runs.on_ended = self._ended
 
     @property
@@ -97,9 +99,10 @@ class Engine:
         await self._targets.load()
         left = await self._journal.claims()
         for fire in left:
-            self._open[fire.schedule][fire.key] = fire
+            self._activity.claimed(fire)
+        await self.pauses.load(self._now())
         for fire in await self._journal.followed():
-            self._running[fire.schedule].add(fire.run_id or "")
+            self._activity.running(fire)
             self._runs.follow(fire)
         await self.apply(schedules)
         for fire in left:
@@ -129,9 +132,7 @@ class Engine:
         while undecided:
             undecided = closing & await self._decide(undecided, now, closing)
         enabled = new.enabled()
-        counted = [schedule.name for schedule in enabled if schedule.max_runs and schedule.name not in self._started]
-        counts = await self._journal.run_counts(counted)
-        self._started.update({name: counts.get(name, 0) for name in counted})
+        self._activity.count(await self._journal.run_counts(self._activity.to_count(enabled)))
         rules = {schedule.name: rule_text(schedule.trigger) for schedule in enabled}
         self._watermarks = await self._journal.sync(rules, anew, now)
         self.schedules = new
@@ -157,6 +158,14 @@ class Engine:
         self._hand_over(fire, schedule)
         return fire, closed
 
+    @asynccontextmanager
+    async def decided(self, names: Iterable[str]) -> AsyncIterator[datetime]:
+        """What was due of these schedules is decided, and nothing else is in the meantime. Raises JournalError."""
+        async with self._deciding:
+            with self._awake.deciding() as now:
+                await self._decide(names, now)
+            yield now
+
     async def stop(self) -> None:
         """Decide nothing any more; what is being decided is finished first."""
         async with self._deciding:
@@ -175,6 +184,7 @@ class Engine:
             if self.timers is not None:
                 self.timers.tick(now, self._monotonic())
             self._attempts.lapse()
+            self.wake(self.pauses.lapse(now))
             if self._wake.is_set():
                 await self._decide_woken()
             self._beat = self._monotonic()
@@ -249,8 +259,7 @@ class Engine:
         known = await self._journal.watermarks()
         self._watermarks = {name: max(mark, known.get(name, mark)) for name, mark in self._watermarks.items()}
         for fire in await self._journal.claims():
-            if fire.key not in self._open[fire.schedule]:
-                self._open[fire.schedule][fire.key] = fire
+            if self._activity.claimed(fire):
                 if (schedule := self.schedules.schedules.get(fire.schedule)) is None:
                     self._attempts.settle(fire, None)
                 else:
@@ -258,39 +267,30 @@ class Engine:
         self._in_doubt = False
 
     def _standing(self, schedule: Schedule) -> Standing:
-        name = schedule.name
-        return Standing(
-            watermark=self._watermarks[name],
-            awake_since=self._awake.since,
-            active=bool(self._open.get(name) or self._running.get(name)),
-            runs=self._started[name] + sum(not fire.manual for fire in self._open[name].values()),
-        )
+        name, activity = schedule.name, self._activity
+        mark, since = self._watermarks[name], self._awake.since
+        return Standing(mark, since, activity.active(name), activity.runs(name), self.pauses.get(name))
 
     def _hand_over(self, fire: Fire, schedule: Schedule) -> None:
         if fire.state is not FireState.CLAIMED:
             say_closed(fire)
             return
-        self._open[fire.schedule][fire.key] = fire
+        self._activity.claimed(fire)
         self._attempts.submit(fire, schedule)
 
     def _closed(self, fire: Fire) -> None:
         waiting = self._waiting.pop(fire.key, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(fire)
-        self._open[fire.schedule].pop(fire.key, None)
+        self._activity.closed(fire)
         if fire.state is FireState.STARTED:
-            if fire.schedule in self._started:
-                self._started[fire.schedule] += not fire.manual
-            self._running[fire.schedule].add(fire.run_id or "")
             self._runs.follow(fire)
         else:
             self._look_for_held(fire.schedule)
         self._go_on()
 
     def _ended(self, fire: Fire) -> None:
-        self._running[fire.schedule].discard(fire.run_id or "")
-        if not self._running[fire.schedule]:
-            del self._running[fire.schedule]
+        self._activity.ended(fire)
         self._look_for_held(fire.schedule)
 
     def _look_for_held(self, name: str) -> None:

@@ -640,7 +640,7 @@ async def test_a_run_is_followed_to_its_end(world: World) -> None:
         with capture_logs() as logs:
             daemon.runs.follow(fire, after=0)
             await until(lambda: world.rows[0].run_status == "failed")
-            await until(lambda: not daemon.engine._running)
+            await until(lambda: not daemon.engine._activity.active("nightly"))
     assert [(entry["log_level"], entry["status"]) for entry in logs if entry["event"] == "run.status"] == [
         ("error", "failed")
     ]

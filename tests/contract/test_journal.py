@@ -25,7 +25,7 @@ from privileges import nobody
 
 from zendaemon.core.errors import JournalError, SettingsError
 from zendaemon.core.fire import Fire, FireState, Reason
-from zendaemon.journal import Journal, database, read_history, store
+from zendaemon.journal import Journal, database, read_history, reading
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -377,7 +377,7 @@ async def test_a_journal_of_an_older_version_is_brought_up_with_its_rows(path: P
         assert list(read_history(url(path))) == [STARTED] == await journal.followed()
         assert await journal.run_counts(["nightly"]) == {"nightly": 1}
         assert await journal.sync({"nightly": "1"}, [], TIME + HOUR) == {"nightly": TIME}
-    assert sql(path, "select version_num from alembic_version") == [("0002",)]
+    assert sql(path, "select version_num from alembic_version") == [("0003",)]
     assert sql(path, "select name, pruned_runs from schedules") == [("nightly", 0)]
 
 
@@ -561,7 +561,7 @@ async def test_later_pages_of_the_history_cost_no_more_than_the_first(path: Path
             costs[-1] += 1
 
         raw.set_progress_handler(cost, 100)  # called for each hundred steps of SQLite's machine
-        for number, _ in enumerate(store.history(connection)):
+        for number, _ in enumerate(reading.history(connection)):
             if number % 500 == 499:
                 costs.append(0)
     engine.dispose()

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from zendaemon.control import ask
 from zendaemon.core.planning import unfolded
+from zendaemon.core.shown import ShownFire
 from zendaemon.journal import read_history
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ class Daemon:
             shown = self.command("history", *([name] if name else []), "--json", "--limit", "1000000")
             return [json.loads(line) for line in shown.stdout.splitlines()][::-1]
         rows = read_history(f"sqlite:///{self.state / 'journal.db'}", name)
-        return [fire.as_json() for fire in unfolded(rows)][::-1]
+        return [ShownFire.of(fire).model_dump(mode="json") for fire in unfolded(rows)][::-1]
 
     def started(self, name: str | None = None) -> list[Json]:
         return [row for row in self.history(name) if row["state"] == "started"]

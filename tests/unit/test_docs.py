@@ -14,6 +14,7 @@ from zendaemon.core.errors import Problem
 from zendaemon.core.fire import FireState, Reason
 from zendaemon.core.lint import CODES
 from zendaemon.core.schedule import Schedule
+from zendaemon.core.shown import ShownFire, Status
 from zendaemon.loader import load
 from zendaemon.log import EVENTS
 from zendaemon.settings import PREFIX, Settings
@@ -82,9 +83,8 @@ def test_every_code_of_a_warning_is_in_the_docs_and_in_the_code() -> None:
 
 def test_the_json_keys_in_the_docs_are_those_of_the_code() -> None:
     table = dict(re.findall(r"^\| `([a-z`, ]+)` \| `([a-z_ ]+)`", doc("commands.md"), re.MULTILINE))
-    from zendaemon.core.fire import Fire  # noqa: PLC0415
-
-    assert table["history`, `fire"].split() == list(Fire(schedule="a", fire_time=NOW).as_json())
+    assert table["history`, `fire"].split() == list(ShownFire.model_fields)
+    assert table["status"].split() == [*Status.model_fields, "schedules"]
     assert set(Problem.__dataclass_fields__) == {"file", "line", "column", "message", "remedy"}
 
 

@@ -15,7 +15,6 @@ from zendaemon.core.fire import (
     TRANSITIONS,
     Fire,
     FireState,
-    Reason,
     fire_key,
     instant_text,
     lateness,
@@ -134,20 +133,3 @@ def test_lateness(seconds: float, expected: float) -> None:
 def test_instants_are_shown_in_utc() -> None:
     assert instant_text(datetime.fromisoformat("2026-11-23T03:00:00+01:00")) == "2026-11-23T02:00:00Z"
     assert instant_text(TIME + timedelta(microseconds=500_000)) == "2026-11-23T02:00:00.500000Z"
-
-
-def test_as_json_has_the_keys_of_history() -> None:
-    fire = replace(FIRE, state=FireState.FAILED, reason=Reason.REJECTED, lateness_seconds=1.23456)
-    assert fire.as_json() == {
-        "schedule": "nightly",
-        "fire_time": "2026-11-23T02:00:00Z",
-        "manual": False,
-        "state": "failed",
-        "reason": "rejected",
-        "message": None,
-        "run_id": None,
-        "run_name": None,
-        "run_status": None,
-        "attempts": 0,
-        "lateness_seconds": 1.235,
-    }

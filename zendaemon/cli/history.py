@@ -9,8 +9,8 @@ import typer
 
 from zendaemon.cli.output import JsonOption, StateOption, print_json, print_table
 from zendaemon.core.fire import FireState
-from zendaemon.core.planning import unfolded
-from zendaemon.journal import read_history
+from zendaemon.core.shown import ShownFire
+from zendaemon.journal import Reader, Wanted
 from zendaemon.settings import load_settings
 
 _COLUMNS = (
@@ -34,8 +34,9 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Show fires, the latest first; reads the journal, with or without a daemon."""
-    rows = read_history(load_settings(state=state).journal_url(), name, only.value if only else None)
-    fires = (fire.as_json() for fire in islice(unfolded(rows), limit))
+    reader = Reader(load_settings(state=state).journal_url())
+    found = islice(reader.fires(Wanted(schedule=name, state=only)), limit)
+    fires = (ShownFire.of(fire).model_dump(mode="json") for fire in found)
     if as_json:
         for fire in fires:
             print_json(fire)

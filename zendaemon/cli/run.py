@@ -12,6 +12,7 @@ import typer
 from zendaemon import __version__, log
 from zendaemon.cli import wiring
 from zendaemon.cli.output import SchedulesOption, StateOption
+from zendaemon.commands import handlers
 from zendaemon.control import Control
 from zendaemon.core.errors import Invalid, SettingsError
 from zendaemon.daemon import say_problems
@@ -60,8 +61,8 @@ async def _serve(settings: Settings) -> None:
         journal = Journal.open(settings.journal_url())
         try:
             _make(settings.state)
-            daemon = wiring.daemon(settings, client, journal)
-            control = Control(settings.state, daemon.handlers())
+            daemon, operations = wiring.daemon(settings, client, journal)
+            control = Control(settings.state, handlers(operations))
             try:
                 await daemon.run(control.start)
             finally:

@@ -44,7 +44,7 @@ def _show(answer: dict[str, Any]) -> None:
     ]
     if reload is not None:
         lines.append(f"last reload: {reload['at']} {'applied' if reload['applied'] else 'REFUSED'}")
-        lines.extend(f"  {problem}" for problem in reload["problems"])
+        lines.extend(f"  {p['file']}:{p['line']}:{p['column']}: {p['message']}" for p in reload["problems"])
     lines.extend(f"unresolved: {name}: {why}" for name, why in answer["unresolved"].items())
     sys.stdout.write("\n".join(lines) + "\n\n")
     print_table(

@@ -9,7 +9,9 @@ from zendaemon.attempts import Attempts
 from zendaemon.core.errors import SettingsError
 from zendaemon.daemon import Daemon
 from zendaemon.engine import Engine
+from zendaemon.journal import Reader
 from zendaemon.loader import Loaded, load
+from zendaemon.operations import Operations
 from zendaemon.retention import Retention
 from zendaemon.runs import Runs
 from zendaemon.systemd import Notifier
@@ -56,8 +58,8 @@ def zenml(settings: Settings) -> ZenML:
     )
 
 
-def daemon(settings: Settings, client: ZenML, journal: Journal) -> Daemon:
-    """The daemon, ready to run."""
+def daemon(settings: Settings, client: ZenML, journal: Journal) -> tuple[Daemon, Operations]:
+    """The daemon, ready to run, and what operators may ask of it."""
     targets = Targets(Resolver(client, clock.now), journal, now=clock.now)
     attempts = Attempts(
         client,
@@ -77,7 +79,7 @@ def daemon(settings: Settings, client: ZenML, journal: Journal) -> Daemon:
     def load_files(previous: Loaded | None) -> Loaded:
         return load(settings.schedules, now=clock.now(), previous=previous)
 
-    return Daemon(
+    made = Daemon(
         engine=engine,
         targets=targets,
         attempts=attempts,
@@ -91,3 +93,8 @@ def daemon(settings: Settings, client: ZenML, journal: Journal) -> Daemon:
         drain_timeout=settings.drain_timeout,
         resolve_interval=settings.resolve_interval,
     )
+    reader = Reader(settings.journal_url())
+    operations = Operations(
+        engine=engine, targets=targets, attempts=attempts, server=client, process=made, reader=reader
+    )
+    return made, operations

@@ -85,22 +85,6 @@ class Fire:
     def key(self) -> UUID:
         return fire_key(self.schedule, self.fire_time, manual=self.manual)
 
-    def as_json(self) -> dict[str, JsonValue]:
-        """What `history --json` shows of a fire."""
-        return {
-            "schedule": self.schedule,
-            "fire_time": instant_text(self.fire_time),
-            "manual": self.manual,
-            "state": self.state.value,
-            "reason": self.reason.value if self.reason else None,
-            "message": self.message,
-            "run_id": self.run_id,
-            "run_name": self.run_name,
-            "run_status": self.run_status,
-            "attempts": self.attempts,
-            "lateness_seconds": None if self.lateness_seconds is None else round(self.lateness_seconds, 3),
-        }
-
     @property
     def final(self) -> bool:
         return not TRANSITIONS[self.state]

@@ -20,6 +20,7 @@ from zendaemon.core.trigger import EPOCH, Trigger
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from zendaemon.core.pause import Pause
     from zendaemon.core.schedule import Schedule
 
 _TICK = timedelta(microseconds=1)
@@ -27,18 +28,19 @@ _CHUNK = timedelta(hours=6)
 _LONG_AGO = EPOCH
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Standing:
     """Where a schedule stands when it is planned.
 
     `active` tells whether a claim is open or a run is active; `runs` counts the fires that were claimed or started, for
-    `max_runs`.
+    `max_runs`. `pause` is the latest one, also when it is over.
     """
 
     watermark: datetime
     awake_since: datetime = _LONG_AGO
     active: bool = False
     runs: int = 0
+    pause: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +70,28 @@ def plan(
     first = schedule.trigger.next_after(watermark)
     if first is None or first > due:
         return Plan((), watermark)
+    opens, ends = standing.pause.span(schedule.delay, due) if standing.pause else (due, due)
     if schedule.overlap is Overlap.BUFFER_ONE and standing.active and not closing:
-        return Plan((), watermark, held=True)
-    slept_until = min(due, standing.awake_since - schedule.delay - _TICK)
-    if closing and schedule.catchup is Catchup.ALL:
-        missed = _together(schedule, watermark, slept_until, Reason.REMOVED)
-    else:
-        missed = _misfires(schedule, watermark, slept_until, due)
-    fires = chain(missed, _on_time(schedule, max(watermark, slept_until), due))
+        if not opens < first <= ends:
+            return Plan((), watermark, held=True)
+        due = ends
+
+    def stretch(after: datetime, until: datetime) -> Iterator[Fire]:
+        """Of (`after`, `until`], where nothing is paused: misfires first."""
+        if until <= after:
+            return
+        slept_until = min(until, standing.awake_since - schedule.delay - _TICK)
+        if closing and schedule.catchup is Catchup.ALL:
+            yield from _together(schedule, after, slept_until, Reason.REMOVED)
+        else:
+            yield from _misfires(schedule, after, slept_until, due)
+        yield from _on_time(schedule, max(after, slept_until), until)
+
+    fires = chain(
+        stretch(watermark, min(due, opens)),
+        _together(schedule, max(watermark, opens), ends, Reason.PAUSED),
+        stretch(max(watermark, ends), due),
+    )
     found = _with_limits(schedule, standing, fires, now)
     decided = tuple(islice(found, limit))
     if decided:
@@ -123,7 +139,7 @@ def _together(schedule: Schedule, after: datetime, until: datetime, reason: Reas
     first = schedule.trigger.next_after(after)
     if first is None:
         return
-    state = FireState.SKIPPED if reason is Reason.EXCLUDED else FireState.MISSED
+    state = FireState.SKIPPED if reason in (Reason.EXCLUDED, Reason.PAUSED) else FireState.MISSED
     fire = Fire(schedule=schedule.name, fire_time=first, state=state, reason=reason)
     if last > first:
         fire = replace(fire, through=last, rule=rule_text(schedule.trigger))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -17,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from zendaemon.core.errors import JournalError, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -201,3 +203,14 @@ def migrate(engine: Engine) -> None:
 def _way_out(engine: Engine) -> str:
     path = engine.url.database
     return f"see docs/journal.md for restoring {path}; it is never replaced by an empty one on its own"
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """What the database raises, and rows that are none, as JournalError."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise JournalError(f"the journal cannot be used: {error.orig}", hint="see docs/journal.md") from None
+    except ValueError as error:
+        raise JournalError(f"the journal has a row that is none: {error}", hint="see docs/journal.md") from None

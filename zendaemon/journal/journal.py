@@ -5,24 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self, TypeVar
-
-from sqlalchemy import inspect
-from sqlalchemy.exc import DBAPIError
 
 from zendaemon import clock
 from zendaemon.core.errors import JournalError
 from zendaemon.journal import pruning, store
-from zendaemon.journal.database import FileGuard, OwnerLock, connect, make_new, migrate, sqlite_path
+from zendaemon.journal.database import FileGuard, OwnerLock, connect, make_new, migrate, sqlite_path, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection, Engine
 
     from zendaemon.core.fire import Fire
+    from zendaemon.core.pause import Pause
     from zendaemon.journal.pruning import Place, Swept
 
 T = TypeVar("T")
@@ -109,6 +106,13 @@ class Journal:
     async def forget_resolved(self, targets: Sequence[str]) -> None:
         await self._write(lambda connection: store.forget_resolved(connection, targets))
 
+    async def pauses(self) -> list[Pause]:
+        return await self._call(store.load_pauses)
+
+    async def save_pause(self, pause: Pause) -> None:
+        """See store.save_pause."""
+        await self._write(lambda connection: store.save_pause(connection, pause))
+
     async def record(self, closed: Fire) -> None:
         """Write how a claimed fire ended."""
         await self._write(lambda connection: store.record(connection, [closed]))
@@ -128,7 +132,7 @@ class Journal:
     async def _call(self, work: Callable[[Connection], T]) -> T:
         def transact() -> T:
             self._guard.check()
-            with _translated(), self._engine.begin() as connection:
+            with translated(), self._engine.begin() as connection:
                 done = work(connection)
                 self._guard.check()  # anew, since a lock or the work may have taken long; raising undoes the work
                 return done
@@ -166,30 +170,3 @@ class Journal:
                 for _, done in batch:
                     if not done.done():
                         done.set_result(None)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        raise JournalError(f"the journal cannot be used: {error.orig}", hint="see docs/journal.md") from None
-    except ValueError as error:
-        raise JournalError(f"the journal has a row that is none: {error}", hint="see docs/journal.md") from None
-
-
-def read_history(url: str, schedule: str | None = None, state: str | None = None) -> Iterator[Fire]:
-    """Rows of the journal for a reader beside the daemon: nothing is locked, migrated or written."""
-    path = sqlite_path(url)
-    try:
-        if path is None or not path.exists():
-            return
-    except PermissionError:
-        raise JournalError(f"no permission to read the journal {path}", hint="run as the daemon's user") from None
-    engine = connect(url, read_only=True)
-    try:
-        with _translated(), engine.connect() as connection:
-            if inspect(connection).has_table("fires"):  # else a daemon is just about to make it
-                yield from store.history(connection, schedule, state)
-    finally:
-        engine.dispose()

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, func, literal_column, or_, select, text, update
+from sqlalchemy import bindparam, delete, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from zendaemon.core.fire import Fire, FireState, Reason
-from zendaemon.journal.tables import FOLLOWED, LATEST, RUN, Instant, fires, resolved, schedules
+from zendaemon.core.pause import Pause
+from zendaemon.journal.tables import FOLLOWED, RUN, fires, pauses, resolved, schedules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection, Table
 
-_COLUMNS = [fires.c[field.name] for field in fields(Fire)]
+COLUMNS = [fires.c[field.name] for field in fields(Fire)]
 _KEY = ("schedule", "fire_time", "manual")
 _BATCH = 500
 
@@ -36,7 +37,7 @@ def _row(fire: Fire, *, followed: bool = False) -> dict[str, Any]:
     return row
 
 
-def _fire(row: Any) -> Fire:  # noqa: ANN401 - a row of any width
+def as_fire(row: Any) -> Fire:  # noqa: ANN401 - a row of any width
     values = {field.name: getattr(row, field.name) for field in fields(Fire)}
     values["state"] = FireState(values["state"])
     values["reason"] = Reason(values["reason"]) if values["reason"] else None
@@ -134,13 +135,13 @@ def record_status(connection: Connection, seen: Sequence[tuple[Fire, bool]]) -> 
 
 def claims(connection: Connection) -> list[Fire]:
     """The claims that are open, the oldest first."""
-    query = select(*_COLUMNS).where(fires.c.state == FireState.CLAIMED.value).order_by(fires.c.fire_time)
-    return [_fire(row) for row in connection.execute(query)]
+    query = select(*COLUMNS).where(fires.c.state == FireState.CLAIMED.value).order_by(fires.c.fire_time)
+    return [as_fire(row) for row in connection.execute(query)]
 
 
 def followed(connection: Connection) -> list[Fire]:
     """The started fires whose runs are still to be followed."""
-    return [_fire(row) for row in connection.execute(select(*_COLUMNS).where(text(FOLLOWED)))]
+    return [as_fire(row) for row in connection.execute(select(*COLUMNS).where(text(FOLLOWED)))]
 
 
 def run_counts(connection: Connection, names: Iterable[str]) -> dict[str, int]:
@@ -160,27 +161,6 @@ def run_counts(connection: Connection, names: Iterable[str]) -> dict[str, int]:
     return dict(counts)
 
 
-def history(connection: Connection, schedule: str | None = None, state: str | None = None) -> Iterator[Fire]:
-    """Rows from the latest fire time to the earliest, read in batches as they are asked for."""
-    latest = literal_column(LATEST, Instant())
-    query = select(*_COLUMNS, fires.c.id, latest.label("latest")).order_by(latest.desc(), fires.c.id.desc())
-    if schedule is not None:
-        query = query.where(fires.c.schedule == schedule)
-    if state is not None:
-        query = query.where(fires.c.state == state)
-    place = None
-    while True:
-        page = query.limit(_BATCH)
-        if place is not None:
-            page = page.where(latest <= place.latest, or_(latest < place.latest, fires.c.id < place.id))
-        rows = connection.execute(page).all()
-        for row in rows:
-            yield _fire(row)
-        if len(rows) < _BATCH:
-            return
-        place = rows[-1]
-
-
 def save_resolved(connection: Connection, target: str, value: str, now: datetime) -> None:
     statement = insert(connection, resolved).values(target=target, value=value, resolved_at=now)
     changes = {"value": value, "resolved_at": now}
@@ -195,3 +175,14 @@ def forget_resolved(connection: Connection, targets: Iterable[str]) -> None:
     wanted = list(targets)
     if wanted:
         connection.execute(delete(resolved).where(resolved.c.target.in_(wanted)))
+
+
+def save_pause(connection: Connection, pause: Pause) -> None:
+    """The latest pause of a schedule takes the place of the one before."""
+    values = asdict(pause)
+    statement = insert(connection, pauses).values(values)
+    connection.execute(statement.on_conflict_do_update(index_elements=["schedule"], set_=values))
+
+
+def load_pauses(connection: Connection) -> list[Pause]:
+    return [Pause(**row._mapping) for row in connection.execute(select(pauses))]  # noqa: SLF001 - its public name

@@ -95,3 +95,13 @@ resolved = Table(
     Column("value", Text, nullable=False),
     Column("resolved_at", Instant, nullable=False),
 )
+
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("schedule", String(100), primary_key=True),
+    Column("since", Instant, nullable=False),
+    Column("until", Instant),
+    Column("note", Text, nullable=False),
+    Column("by", String(20), nullable=False),
+)

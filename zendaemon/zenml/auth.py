@@ -84,10 +84,11 @@ Credentials = Token | ApiKey | UserPassword
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A token in use; `until` is the monotonic second from which it is to be renewed, None for never."""
+    """A token in use. From the monotonic second `until` it is to be renewed, from `ends` it is refused."""
 
     token: Secret
     until: float | None = None
+    ends: float | None = None
 
 
 class Auth:
@@ -122,6 +123,12 @@ class Auth:
             self._renewal = asyncio.create_task(self._renew(), name="login")
             self._renewal.add_done_callback(_retrieved)
         return await asyncio.shield(self._renewal)
+
+    @property
+    def left(self) -> float | None:
+        """Seconds for which the token in use is good still; None when there is none, or it does not tell."""
+        ends = self._access.ends if self._access is not None else None
+        return None if ends is None else ends - self._monotonic()
 
     def hide(self, text: str) -> str:
         """The text without any secret of ours, should the server have repeated one."""
@@ -173,7 +180,8 @@ class Auth:
             raise
         self._refused = None
         until = begin + life - min(MARGIN, life / 10) if life and life > 0 else None
-        self._former, self._access = self._access, Access(token, until)
+        ends = begin + life if life and life > 0 else None
+        self._former, self._access = self._access, Access(token, until, ends)
         return self._access
 
     def _form(self) -> dict[str, str]:

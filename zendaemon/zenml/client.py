@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import quote
 
@@ -17,7 +18,7 @@ from zendaemon.zenml.wire import API, Limits, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
     from pathlib import Path
     from uuid import UUID
 
@@ -78,6 +79,17 @@ class ZenML:
     def skew(self) -> timedelta:
         """The server's clock minus ours, as its answers tell; zero until the first."""
         return self._wire.skew
+
+    @property
+    def known(self) -> ServerInfo | None:
+        """What the server was when it was last asked."""
+        return self._info
+
+    @property
+    def token_valid_until(self) -> datetime | None:
+        """When the token in use ends; it is renewed before. None when there is none, or it does not tell."""
+        left = self._auth.left
+        return None if left is None else self._now() + timedelta(seconds=left)
 
     async def info(self) -> ServerInfo:
         """What the server is. `/info` is asked each time, the long list of its routes once per version."""

@@ -1,0 +1,62 @@
+"""What is going on for each schedule: claims in hand, active runs, and how many runs there were."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from zendaemon.core.fire import FireState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from uuid import UUID
+
+    from zendaemon.core.fire import Fire
+    from zendaemon.core.schedule import Schedule
+
+
+class Activity:
+    """Told of every claim, start and end of a run; asked by the planner."""
+
+    def __init__(self) -> None:
+        self._open: defaultdict[str, dict[UUID, Fire]] = defaultdict(dict)
+        self._running: defaultdict[str, set[str]] = defaultdict(set)
+        self._runs: Counter[str] = Counter()
+
+    def claimed(self, fire: Fire) -> bool:
+        """Whether this claim was not known yet."""
+        known = fire.key in self._open[fire.schedule]
+        self._open[fire.schedule][fire.key] = fire
+        return not known
+
+    def closed(self, fire: Fire) -> None:
+        self._open[fire.schedule].pop(fire.key, None)
+        if fire.state is FireState.STARTED:
+            if fire.schedule in self._runs:
+                self._runs[fire.schedule] += not fire.manual
+            self.running(fire)
+
+    def running(self, fire: Fire) -> None:
+        self._running[fire.schedule].add(fire.run_id or "")
+
+    def ended(self, fire: Fire) -> None:
+        self._running[fire.schedule].discard(fire.run_id or "")
+        if not self._running[fire.schedule]:
+            del self._running[fire.schedule]
+
+    def to_count(self, schedules: Iterable[Schedule]) -> list[str]:
+        """Those whose runs are to be counted from now on, for `max_runs`; how many there were is to be told next."""
+        names = [schedule.name for schedule in schedules if schedule.max_runs and schedule.name not in self._runs]
+        self._runs.update(dict.fromkeys(names, 0))
+        return names
+
+    def count(self, runs: Mapping[str, int]) -> None:
+        self._runs.update(runs)
+
+    def active(self, name: str) -> bool:
+        """Whether a claim is open or a run is active."""
+        return bool(self._open.get(name) or self._running.get(name))
+
+    def runs(self, name: str) -> int:
+        """How many runs there were, the claims in hand among them; manual ones do not count."""
+        return self._runs[name] + sum(not fire.manual for fire in self._open[name].values())

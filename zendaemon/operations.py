@@ -1,0 +1,296 @@
+"""What an operator may ask of the running daemon, and have it do: one answer for commands, HTTP API and pages.
+
+Methods that only look may be called from any thread: what they read is replaced whole, never changed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import Counter
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
+from zoneinfo import ZoneInfo
+
+from zendaemon import __version__, clock
+from zendaemon.core.dst import note
+from zendaemon.core.errors import ZendaemonError
+from zendaemon.core.explain import explain
+from zendaemon.core.fire import run_config, run_name
+from zendaemon.core.near import did_you_mean
+from zendaemon.core.pause import Pause
+from zendaemon.core.shown import (
+    NextFire,
+    Replica,
+    ScheduleDetail,
+    ScheduleState,
+    ShownAttempts,
+    ShownFire,
+    ShownPause,
+    ShownSchedule,
+    ShownServer,
+    ShownTarget,
+    Status,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from pydantic import JsonValue
+
+    from zendaemon.attempts import Attempts
+    from zendaemon.core.fire import Fire
+    from zendaemon.core.schedule import Schedule
+    from zendaemon.core.shown import ShownReload
+    from zendaemon.engine import Engine
+    from zendaemon.journal import Reader, Wanted
+    from zendaemon.targets import Targets
+    from zendaemon.zenml import ServerInfo
+
+OUTCOMES = 20
+NEXT_FIRES = 10
+
+
+class Process(Protocol):
+    """What operations need of the process. `reloads` are the latest attempts, the newest first."""
+
+    started_at: datetime
+    reloads: Sequence[ShownReload]
+
+    @property
+    def healthy(self) -> bool: ...
+
+    async def reload(self) -> dict[str, int]: ...
+
+
+class Server(Protocol):
+    """What is known of the ZenML server without asking it."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def known(self) -> ServerInfo | None: ...
+
+    @property
+    def token_valid_until(self) -> datetime | None: ...
+
+
+class Operations:
+    """Raises NoSuchSchedule for a name that there is not, JournalError when the journal cannot be read."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        targets: Targets,
+        attempts: Attempts,
+        server: Server,
+        process: Process,
+        reader: Reader,
+    ) -> None:
+        self._engine = engine
+        self._targets = targets
+        self._attempts = attempts
+        self._server = server
+        self._process = process
+        self._reader = reader
+        self._next: dict[str, tuple[Schedule, datetime | None]] = {}
+
+    def status(self) -> Status:
+        """Is the daemon well?"""
+        now = clock.now()
+        healthy, reloads = self._process.healthy, self._process.reloads
+        known = self._engine.schedules.schedules.values()
+        replica = Replica(host=socket.gethostname(), pid=os.getpid(), started_at=self._process.started_at)
+        return Status(
+            state="running" if healthy else "hung",
+            healthy=healthy,
+            version=__version__,
+            pid=replica.pid,
+            started_at=replica.started_at,
+            now=now,
+            server=self._shown_server(),
+            reload=reloads[0] if reloads else None,
+            attempts=ShownAttempts(
+                in_flight=self._attempts.queue.in_flight,
+                waiting=self._attempts.queue.waiting,
+                limit=self._attempts.queue.pace.limit,
+            ),
+            counts=dict.fromkeys(ScheduleState, 0) | Counter(self._state(schedule, now) for schedule in known),
+            unresolved=dict(self._targets.unresolved),
+            replicas=(replica,),
+        )
+
+    def _shown_server(self) -> ShownServer:
+        info, since = self._server.known, self._attempts.queue.unavailable_since
+        return ShownServer(
+            url=self._server.url,
+            dashboard_url=info.dashboard_url if info is not None else None,
+            version=info.version if info is not None else None,
+            available=since is None,
+            unavailable_since=since,
+            token_valid_until=self._server.token_valid_until,
+        )
+
+    def names(self) -> list[str]:
+        """All schedules, by name."""
+        return sorted(self._engine.schedules.schedules)
+
+    def schedules(self, names: Iterable[str] | None = None, *, outcomes: int = 0) -> list[ShownSchedule]:
+        """Schedules by name, all or some, each with its latest `outcomes` from the journal."""
+        now = clock.now()
+        chosen = [self._known(name) for name in (self.names() if names is None else names)]
+        rows = self._reader.latest((schedule.name for schedule in chosen), outcomes) if outcomes else {}
+        return [
+            ShownSchedule(**self._facts(schedule, now), **_outcomes(rows.get(schedule.name, ()))) for schedule in chosen
+        ]
+
+    def schedule(self, name: str) -> ScheduleDetail:
+        """A schedule by itself."""
+        schedule, now = self._known(name), clock.now()
+        rows = self._reader.latest([name], OUTCOMES)
+        fires = tuple(islice(_next_fires(schedule, now), NEXT_FIRES))
+        config, error = _config(schedule, fires[0].fire_time if fires else now)
+        return ScheduleDetail(
+            **self._facts(schedule, now),
+            **_outcomes(rows.get(name, ())),
+            next_fires=fires,
+            resolved=self._shown_target(schedule, self._targets.unresolved.get(name)),
+            config=config,
+            config_error=error,
+            policies=schedule.model_dump(mode="json", exclude={"name", "description", "config", "enabled", "tags"}),
+        )
+
+    def _facts(self, schedule: Schedule, now: datetime) -> dict[str, Any]:
+        place = self._engine.schedules.places.get(schedule.name)
+        pause = self._engine.pauses.holding(schedule.name, now)
+        return {
+            "schedule": schedule.name,
+            "description": schedule.description,
+            "state": self._state(schedule, now),
+            "enabled": schedule.enabled,
+            "paused": ShownPause.of(pause) if pause is not None else None,
+            "trigger": explain(schedule),
+            "timezone": schedule.timezone,
+            "next_fire_time": self.next_fire_time(schedule, now),
+            "target": str(schedule.target),
+            "unresolved": self._targets.unresolved.get(schedule.name),
+            "file": f"{place.file}:{place.line}" if place else None,
+            "tags": schedule.tags,
+        }
+
+    def _state(self, schedule: Schedule, now: datetime) -> ScheduleState:
+        if not schedule.enabled:
+            return ScheduleState.DISABLED
+        if self._engine.pauses.holding(schedule.name, now):
+            return ScheduleState.PAUSED
+        if schedule.name in self._targets.unresolved:
+            return ScheduleState.UNRESOLVED
+        return ScheduleState.FINISHED if self.next_fire_time(schedule, now) is None else ScheduleState.ACTIVE
+
+    def next_fire_time(self, schedule: Schedule, now: datetime) -> datetime | None:
+        """When it fires next; None when it is not enabled or never will. Reckoned once for each fire time."""
+        if not schedule.enabled:
+            return None
+        of, found = self._next.get(schedule.name, (None, None))
+        if of is not schedule or (found is not None and found <= now):
+            found = schedule.next_after(now)
+            self._next[schedule.name] = schedule, found
+        return found
+
+    def fires(self, wanted: Wanted) -> Iterator[ShownFire]:
+        """Fires of the journal, the latest first."""
+        return map(ShownFire.of, self._reader.fires(wanted))
+
+    def reloads(self) -> Sequence[ShownReload]:
+        """The latest attempts to load the files, the newest first."""
+        return self._process.reloads
+
+    async def reload(self) -> dict[str, int]:
+        """Load all files anew; how many schedules were added, changed, removed. Raises Invalid or JournalError."""
+        return await self._process.reload()
+
+    async def fire(self, name: str, *, wait: bool = False) -> ShownFire:
+        """Start a run by hand; with `wait`, what became of it."""
+        fire, closed = await self._engine.fire_now(self._known(name).name)
+        return ShownFire.of(await closed if wait else fire)
+
+    async def pause(self, name: str, *, note: str = "", until: datetime | None = None) -> ShownPause:
+        """Start nothing of a schedule from now on, till somebody resumes it or `until`. Raises ZendaemonError."""
+        pause = Pause(schedule=self._known(name).name, since=clock.now(), until=until, note=note)
+        if until is not None and until <= pause.since:
+            raise ZendaemonError(f"{until.isoformat()} is not in the future", hint="give a later end, or none")
+        async with self._engine.decided([name]) as now:
+            pause = replace(pause, since=now)
+            await self._engine.pauses.begin(pause)
+        return ShownPause.of(pause)
+
+    async def resume(self, name: str) -> ShownPause:
+        """End a schedule's pause. Raises ZendaemonError when none holds."""
+        schedule = self._known(name)
+        async with self._engine.decided([name]) as now:
+            ended = await self._engine.pauses.end(name, now)
+        if ended is None:
+            raise ZendaemonError(f"schedule {schedule.name!r} is not paused", hint="`zendaemon status` shows which are")
+        self._engine.wake([name])
+        return ShownPause.of(ended)
+
+    async def resolve(self, names: Sequence[str] = ()) -> list[ShownTarget]:
+        """Resolve targets anew, those of all enabled schedules by default."""
+        chosen = [self._known(name) for name in names] if names else self._engine.schedules.enabled()
+        found = []
+        for schedule in chosen:
+            try:
+                await self._targets.resolve(schedule)
+            except ZendaemonError as error:  # not unresolved when only the server is away: the known ids stay in use
+                found.append(self._shown_target(schedule, str(error)))
+            else:
+                found.append(self._shown_target(schedule, None))
+        return found
+
+    def _shown_target(self, schedule: Schedule, error: str | None) -> ShownTarget:
+        found = self._targets.get(schedule)
+        return ShownTarget(
+            schedule=schedule.name,
+            target=str(schedule.target),
+            kind=found.kind if found else None,
+            id=found.id if found else None,
+            resolved_at=found.resolved_at if found else None,
+            error=error,
+        )
+
+    def _known(self, name: str) -> Schedule:
+        known = self._engine.schedules.schedules
+        if name not in known:
+            hint = did_you_mean(name, known) or "`zendaemon status` lists them"
+            raise NoSuchSchedule(f"there is no schedule {name!r}", hint=hint)
+        return known[name]
+
+
+class NoSuchSchedule(ZendaemonError):
+    """There is no schedule of that name."""
+
+
+def _outcomes(rows: Sequence[Fire]) -> dict[str, Any]:
+    shown = tuple(map(ShownFire.of, rows))
+    return {"last": shown[0] if shown else None, "outcomes": shown}
+
+
+def _next_fires(schedule: Schedule, now: datetime) -> Iterator[NextFire]:
+    zone = ZoneInfo(schedule.timezone)
+    found = schedule.next_after(now) if schedule.enabled else None
+    while found is not None:
+        local = found.astimezone(zone).isoformat()
+        yield NextFire(fire_time=found, local_time=local, note=note(schedule, now, found))
+        now, found = found, schedule.next_after(found)
+
+
+def _config(schedule: Schedule, fire_time: datetime) -> tuple[dict[str, JsonValue] | None, str | None]:
+    """The config as the fire at `fire_time` sends it, or why it cannot be made."""
+    try:
+        return run_config(schedule, fire_time, run_name(schedule, fire_time)), None
+    except ValueError as error:
+        return None, str(error)
