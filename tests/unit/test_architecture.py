@@ -15,11 +15,13 @@ LAYERS = [
     {"__main__"},
     {"cli"},
     {"demo"},
-    {"daemon", "commands"},
+    {"daemon", "commands", "web"},
+    {"metrics"},
     {"operations"},
     {"engine"},
     {"attempts"},
-    {"targets", "runs", "retention", "timers", "events", "queue", "awake", "activity", "pauses"},
+    {"targets", "runs", "retention", "timers", "queue", "awake", "activity", "pauses", "tracing", "timeline"},
+    {"events"},
     {"loader", "zenml", "journal", "settings", "systemd", "log", "control"},
     {"clock"},
     {"core"},
@@ -36,6 +38,7 @@ PURE_IMPORTS = {
     "functools",
     "hashlib",
     "heapq",
+    "ipaddress",
     "itertools",
     "jinja2",
     "json",
@@ -93,7 +96,14 @@ def test_the_core_is_pure(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("library", "home"),
-    [("apscheduler", "timers"), ("sqlalchemy", "journal"), ("alembic", "journal"), ("httpx", "zenml")],
+    [
+        ("apscheduler", "timers"),
+        ("sqlalchemy", "journal"),
+        ("alembic", "journal"),
+        ("httpx", "zenml"),
+        ("prometheus_client", "metrics"),
+        ("opentelemetry", "tracing"),
+    ],
 )
 def test_a_library_has_one_importer(library: str, home: str) -> None:
     users = {part(path) for path in MODULES if any(name.split(".")[0] == library for name in imports(path))}
