@@ -30,7 +30,7 @@ from zendaemon.core.errors import (
 from zendaemon.core.fire import Fire, FireState, Reason, lateness, run_config
 from zendaemon.core.run import QUEUED
 from zendaemon.core.work import CLOCK_TOLERANCE, Work, may_have_run, rank
-from zendaemon.events import fire_values, say_closed
+from zendaemon.events import Observers, attempt, fire_values, say_closed
 from zendaemon.queue import Queue
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from zendaemon.core.run import Resolved, Run
     from zendaemon.core.schedule import Schedule
+    from zendaemon.events import Observer
     from zendaemon.journal import Journal
     from zendaemon.targets import Targets
 
@@ -80,7 +81,7 @@ class _NotSettled(Exception):
 
 
 class _Lapsed(Exception):
-    """The server has no such run, and the fire's catch-up window is closed."""
+    """The server has no such run, and the fire is not to be started: its window is closed, or it is paused."""
 
 
 class Attempts:
@@ -112,6 +113,7 @@ class Attempts:
         self._deadlines: list[datetime] = []
         self._removed = asyncio.Semaphore(_REMOVED_AT_ONCE)
         self.queue = Queue(self._guarded, rank, now=now, max_concurrency=max_concurrency, random=self._random)
+        self.observer: Observer = Observers()
         self.on_closed: Callable[[Fire], None] = lambda _: None
         self.paused: Callable[[str], bool] = lambda _: False
 
@@ -128,6 +130,7 @@ class Attempts:
 
         Without a schedule, since it was removed meanwhile, the server is only asked.
         """
+        self.observer.left_behind(fire)
         settle_at = asyncio.get_running_loop().time() + self._settle_after
         if schedule is None:
             self._aside(self._settle_removed(fire, settle_at))
@@ -160,6 +163,20 @@ class Attempts:
             for work in self.queue.take(lambda work: not work.ask_first and now >= work.deadline):
                 self._aside(self._guarded(work))
 
+    def skip_paused(self) -> None:
+        """Close what waits for its turn, was never sent, and is paused now."""
+        for work in self.queue.take(lambda work: not work.ask_first and self._follow_pause(work)):
+            self._aside(self._guarded(work))
+
+    def _follow_pause(self, work: Work) -> bool:
+        """Whether it is paused now; `end` says so as long as that lasts."""
+        paused = not work.fire.manual and self.paused(work.schedule.name)
+        if paused:
+            work.end = work.end or _PAUSED
+        elif work.end is _PAUSED:
+            work.end = None
+        return paused
+
     def _aside(self, work: Coroutine[None, None, None]) -> None:
         """Do it now, beside what is in flight."""
         task = asyncio.get_running_loop().create_task(work)
@@ -186,16 +203,15 @@ class Attempts:
         if now >= work.deadline and not work.ask_first:
             await self._give_up(work, retry.lapsed(work.failure, work.tried))
             return
-        if not work.fire.manual and self.paused(work.schedule.name):
-            if not work.ask_first:
-                await self._give_up(work, _PAUSED)
-                return
-            work.end = work.end or _PAUSED
+        if self._follow_pause(work) and not work.ask_first:
+            await self._give_up(work, _PAUSED)
+            return
         if work.fire.lateness_seconds is None:
             work.fire = replace(work.fire, lateness_seconds=lateness(work.asked_for_at, now))
         try:
             run = await self._start_or_find(work)
         except _NotSettled as wait:
+            work.in_vain = False
             self._later(wait.seconds, work)
         except _Lapsed:
             await self._give_up(work, work.end or retry.lapsed(work.failure, work.tried))
@@ -221,6 +237,7 @@ class Attempts:
             raise
         if work.ask_first:
             run = await self._server.find_run(name, resolved.project or fire.project)
+            self._follow_pause(work)  # which may have begun or ended meanwhile
             if run is not None:
                 self._check_ours(work, run, resolved)
                 self._check_settled(run)
@@ -232,9 +249,12 @@ class Attempts:
             config = run_config(work.schedule, fire.fire_time, name)
         except ValueError as error:
             raise Rejected(str(error)) from None
+        if self._follow_pause(work):
+            raise _Lapsed
         work.asking = False
         work.fire = replace(fire, attempts=fire.attempts + 1)
-        return await self._server.start(resolved, config, work.schedule.tags, fire.key)
+        with attempt(work.fire, self.observer, self._elapsed):
+            return await self._server.start(resolved, config, work.schedule.tags, fire.key)
 
     def _check_lost(self, work: Work) -> None:
         """Of a run that is not there: raise _NotSettled while a lost request may make it, then _Lapsed if late."""
@@ -285,6 +305,7 @@ class Attempts:
     async def _after(self, work: Work, failure: ZendaemonError) -> None:
         """Retry, ask or give up, as core.retry decides."""
         self._note(failure)
+        work.in_vain = work.asking and isinstance(failure, Unavailable)
         if work.asking and isinstance(failure, Unavailable) and failure.busy:
             failure = failure.for_a_question()
         if work.end is None:
@@ -368,7 +389,7 @@ class Attempts:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 30)
         self.on_closed(fire)
-        say_closed(fire)
+        say_closed(fire, self.observer)
 
 
 class _Foreign(NameTaken):

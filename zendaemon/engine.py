@@ -74,7 +74,7 @@ class Engine:
         self._behind: set[str] = set()
         self._in_doubt = False
         self._waiting: dict[UUID, asyncio.Future[Fire]] = {}
-        self._awake = Awake(now, monotonic)
+        self.awake = Awake(now, monotonic)
         self.timers: Timers | None = None
         self.pauses = Pauses(journal)
         self.schedules = ScheduleSet()
@@ -95,7 +95,7 @@ class Engine:
 
     async def start(self, schedules: ScheduleSet) -> None:
         """Take over what an earlier process left, then the schedule set with what came due in between."""
-        self._awake = Awake(self._now, self._monotonic)
+        self.awake = Awake(self._now, self._monotonic)
         await self._targets.load()
         left = await self._journal.claims()
         for fire in left:
@@ -110,9 +110,8 @@ class Engine:
 
     async def apply(self, new: ScheduleSet) -> Changes:
         """Replace the schedule set at one instant: fires due before it by the old set, after it by the new one."""
-        async with self._deciding:
-            with self._awake.deciding() as now:
-                found = await self._replace(new, now)
+        async with self.decided() as now:
+            found = await self._replace(new, now)
         say_behind(self._watermarks.values(), now)
         enabled = new.enabled()
         self._targets.watch(enabled)
@@ -122,8 +121,6 @@ class Engine:
         return found
 
     async def _replace(self, new: ScheduleSet, now: datetime) -> Changes:
-        if self._in_doubt:
-            await self._look_into_journal()
         found = changes(self.schedules, new)
         anew = (*found.restarted, *found.added) if self.schedules.schedules else found.restarted
         gone = {name for name in found.changed if not new.schedules[name].enabled}
@@ -159,12 +156,17 @@ class Engine:
         return fire, closed
 
     @asynccontextmanager
-    async def decided(self, names: Iterable[str]) -> AsyncIterator[datetime]:
+    async def decided(self, names: Collection[str] = ()) -> AsyncIterator[datetime]:
         """What was due of these schedules is decided, and nothing else is in the meantime. Raises JournalError."""
         async with self._deciding:
-            with self._awake.deciding() as now:
-                await self._decide(names, now)
-            yield now
+            with self.awake.deciding() as now:
+                if self._in_doubt:
+                    await self._look_into_journal()
+                self._behind = self._behind.difference(names).union(await self._decide(names, now))
+                yield now
+
+    def watermark(self, name: str) -> datetime | None:
+        return self._watermarks.get(name)
 
     async def stop(self) -> None:
         """Decide nothing any more; what is being decided is finished first."""
@@ -180,11 +182,11 @@ class Engine:
                     await self._wake.wait()
             except TimeoutError:
                 pass
-            now = self._awake.look()
+            now = self.awake.look()
             if self.timers is not None:
                 self.timers.tick(now, self._monotonic())
             self._attempts.lapse()
-            self.wake(self.pauses.lapse(now))
+            self._woken.update(self.pauses.lapse(now))
             if self._wake.is_set():
                 await self._decide_woken()
             self._beat = self._monotonic()
@@ -198,11 +200,8 @@ class Engine:
         self._wake.clear()
         names, self._woken = self._woken, set()
         try:
-            async with self._deciding:
-                with self._awake.deciding() as now:
-                    if self._in_doubt:
-                        await self._look_into_journal()
-                    self._behind = (self._behind - names).union(await self._decide(names, now))
+            async with self.decided(names):
+                pass
         except JournalError as error:
             log.error("journal.unavailable", error=str(error))  # noqa: TRY400 - no traceback wanted
             self._beat = self._monotonic()
@@ -244,7 +243,7 @@ class Engine:
     def _turn(self, name: str) -> tuple[bool, int, datetime, str]:
         """Those on time by name; then those that are behind, by priority and by what is the oldest to decide."""
         if name not in self._behind:
-            return False, 0, self._awake.since, name
+            return False, 0, self.awake.since, name
         return True, -self.schedules.schedules[name].priority, self._watermarks[name], name
 
     async def _claim(self, planned: Sequence[Fire], watermarks: Mapping[str, datetime]) -> list[Fire]:
@@ -268,12 +267,12 @@ class Engine:
 
     def _standing(self, schedule: Schedule) -> Standing:
         name, activity = schedule.name, self._activity
-        mark, since = self._watermarks[name], self._awake.since
+        mark, since = self._watermarks[name], self.awake.since
         return Standing(mark, since, activity.active(name), activity.runs(name), self.pauses.get(name))
 
     def _hand_over(self, fire: Fire, schedule: Schedule) -> None:
         if fire.state is not FireState.CLAIMED:
-            say_closed(fire)
+            say_closed(fire, self._attempts.observer)
             return
         self._activity.claimed(fire)
         self._attempts.submit(fire, schedule)

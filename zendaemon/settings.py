@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
+from zendaemon.core.address import Address, host_of
 from zendaemon.core.duration import Duration
 from zendaemon.core.errors import SettingsError
 from zendaemon.core.near import did_you_mean
@@ -25,8 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PREFIX = "ZENDAEMON_"
-SECRETS = ("api_key", "token", "password")
+SECRETS = ("api_key", "token", "password", "http_token")
 """Each may be the text itself in the environment, `<name>_file`, or the systemd credential `zendaemon.<name>`."""
+
+SHORTEST_TOKEN = 16
+"""Characters of a token of the HTTP API."""
 
 _NOT_SETTINGS = {"ZENDAEMON_CONFIG", "ZENDAEMON_DEMO_CACHE"}
 _OF_ZENML = {
@@ -44,6 +49,19 @@ def _longer_than_zero(value: timedelta) -> timedelta:
     return value
 
 
+def _address(value: object) -> object:
+    return Address.parse(value) if isinstance(value, str) else value
+
+
+def _names(value: object) -> object:
+    names = [name.strip().lower() for name in value.split(",")] if isinstance(value, str) else value
+    if isinstance(names, list | tuple) and any(host_of(str(name)) != name for name in names):
+        raise ValueError("give host names without ports, with commas between them")
+    return names
+
+
+Listen = Annotated[Address | None, BeforeValidator(_address)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 Positive = Annotated[Duration, AfterValidator(_longer_than_zero)]
 
 
@@ -73,6 +91,11 @@ class Settings(BaseSettings):
     settle_after: Duration = timedelta(seconds=60)
     stuck_after: Positive = timedelta(minutes=10)
     drain_timeout: Duration = timedelta(seconds=30)
+    http: Listen = Address("127.0.0.1", 8787)
+    http_token: SecretStr | None = None
+    http_token_file: Path | None = None
+    http_hosts: Names = ()
+    metrics_per_schedule: bool = False
     retention: Positive = timedelta(days=90)
     retention_count: int = Field(10_000, ge=1)
 
@@ -107,6 +130,20 @@ class Settings(BaseSettings):
         if given is not None:
             return given.get_secret_value
         return None if file is None else lambda: read_secret(name, file)
+
+    def http_secret(self) -> Callable[[], str] | None:
+        """A reader of the token of the HTTP API. Raises SettingsError when it is wrong, or missing where it must be."""
+        read = self.secret("http_token")
+        if self.http is not None and read is None and not self.http.loopback:
+            raise SettingsError(
+                f"the HTTP API would be open to others at {self.http}",
+                hint="set ZENDAEMON_HTTP_TOKEN_FILE to a file with a token, or listen at 127.0.0.1:8787",
+            )
+        if read is not None and len(read()) < SHORTEST_TOKEN:
+            raise SettingsError(
+                f"http_token has less than {SHORTEST_TOKEN} characters", hint="make one with `openssl rand -hex 32`"
+            )
+        return read
 
     def server(self) -> str:
         """The server's URL. Raises SettingsError when there is none."""

@@ -97,6 +97,7 @@ class Program:
             "HOME": str(self.folder),
             "ZENDAEMON_LOG_LEVEL": "debug",
             "ZENDAEMON_STATE": str(self.folder / "state"),
+            "ZENDAEMON_HTTP": "off",
             **self.environment,
         }
 

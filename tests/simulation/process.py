@@ -6,11 +6,14 @@ What is left out is zendaemon.daemon (signals, files) and APScheduler; both are 
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 from contextlib import suppress
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import structlog
 from simulation.loop import SimLoop
 from simulation.server import SimTransport
@@ -50,6 +53,19 @@ ASLEEP = timedelta(minutes=46)
 NEVER_RESOLVED = timedelta(hours=8)
 
 
+_WITNESS = """
+create table witness (id integer primary key, made real not null, closed real);
+create trigger row_made after insert on fires begin
+    insert into witness
+    values (new.id, true_seconds(), case new.state when 'claimed' then null else true_seconds() end);
+end;
+create trigger row_closed after update of state on fires when old.state = 'claimed' and new.state <> 'claimed' begin
+    update witness set closed = true_seconds() where id = new.id;
+end;
+"""
+"""What the oracle knows of when a row was made and closed, by no clock of the daemon's."""
+
+
 class Disk:
     """The journal's database, in memory; it outlives the processes. `clear` makes it new for the next seed."""
 
@@ -67,8 +83,14 @@ class Disk:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
         migrate(self.engine)
+        self.true: Callable[[], float] = lambda: 0.0
+        self.raw.create_function("true_seconds", 0, self._seconds)
+        self.raw.executescript(_WITNESS)
         self.engine.dispose = lambda close=True: None  # type: ignore[method-assign] # noqa: ARG005 - a process that ends closes it
         self._empty = self.raw.serialize()
+
+    def _seconds(self) -> float:
+        return self.true()
 
     @property
     def raw(self) -> sqlite3.Connection:
@@ -105,8 +127,9 @@ class Timers:
         self._schedules = {schedule.name: schedule for schedule in schedules}
         self._aim()
 
-    def tick(self, _now: datetime, _monotonic: float) -> None:
+    def tick(self, now: datetime, _monotonic: float) -> None:
         self._look()
+        self._arm(now)
 
     def _aim(self) -> None:
         now = self._aimed = self._world.read_clock()
@@ -247,4 +270,10 @@ def prepare(say: Callable[[Any, str, dict[str, Any]], dict[str, Any]]) -> Disk:
     runs_module._FIRST = 600.0
     runs_module._LONGEST = 4 * 3600.0
     structlog.configure(processors=[say], cache_logger_on_first_use=False)
-    return Disk()
+    parse = lru_cache(maxsize=20_000)(httpx._urlparse.urlparse)
+    httpx._urls.urlparse = httpx._urlparse.urlparse = parse  # type: ignore[attr-defined,assignment]
+    httpx.Cookies.extract_cookies = lambda _, __: None  # type: ignore[method-assign] # the server sets none
+    disk = Disk()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    return disk

@@ -79,6 +79,7 @@ def live_through(plan: Scenario, *, tell: Callable[[str], None] | None = None) -
     standin.uuid4 = lambda: UUID(int=ids.getrandbits(128), version=4)  # type: ignore[attr-defined]
     world = World(plan, tell=tell)
     _EAR.world, _EAR.errors = world, []
+    disk.true = lambda: world.true
     for reload in plan.reloads[1:]:
         world.at(reload.at, lambda reload=reload: _reload(world, reload.schedules))
     for event in plan.events:
@@ -160,11 +161,13 @@ def _stop(world: World, _disk: Disk, event: Event) -> bool:
 
 def _restart(world: World, _disk: Disk, _event: Event) -> bool:
     world.server.restart()
+    world.upsets.append(world.true)
     return True
 
 
 def _stale(world: World, _disk: Disk, _event: Event) -> bool:
     world.server.make_stale()
+    world.upsets.append(world.true)
     return True
 
 
@@ -173,7 +176,8 @@ def _delete(world: World, disk: Disk, _event: Event) -> bool:
     rows = {row for (row,) in disk.raw.execute("select run_id from fires where state = 'started'")}
     settled = [made for made in world.server.made if made.id in rows and made.at < world.true - 30_000]
     if settled:
-        world.random.choice(settled).deleted = True
+        gone = world.random.choice(settled)
+        gone.deleted = min(gone.deleted, world.true)
     return bool(settled)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from email.utils import format_datetime
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 Answer = tuple[int, Any]
 SLOTS = 2
+_ACTIVE = ("initializing", "running")
 FOREIGN = "foreign"
 """The pipeline of runs that somebody else made."""
 
 
 @dataclass(slots=True)
 class Made:
-    """A run that was ever made. Instants are seconds of the world; `taken_back` for want of a slot."""
+    """A run that was ever made. Instants are seconds of the world; `taken_back` for want of a slot, `deleted` when."""
 
     id: str
     name: str
@@ -41,14 +43,20 @@ class Made:
     alike: bool = False
     """Somebody else's, and of the same pipeline."""
     taken_back: bool = False
-    deleted: bool = False
+    deleted: float = inf
     course: list[tuple[float, str]] = field(default_factory=list)
 
     def status(self, now: float) -> str:
         return next((status for at, status in reversed(self.course) if at <= now), "initializing")
 
     def active(self, now: float) -> bool:
-        return self.status(now) in ("initializing", "running") and not (self.deleted or self.taken_back)
+        return self.status(now) in _ACTIVE and now < self.deleted and not self.taken_back
+
+    @property
+    def ended(self) -> float:
+        """When it was not active any more."""
+        ends = (at for at, status in self.course if status not in _ACTIVE)
+        return self.at if self.taken_back else min(self.deleted, *ends, inf)
 
 
 class SimServer(StandIn):
@@ -184,7 +192,7 @@ class SimServer(StandIn):
 
     @staticmethod
     def _shown(made: Made) -> bool:
-        return not made.deleted and not made.taken_back
+        return made.deleted == inf and not made.taken_back
 
     def _rows(self, thing: str) -> list[Json]:
         if thing != "runs":
@@ -338,11 +346,14 @@ class Passage:
         headers = {"content-type": kind, "date": format_datetime(self._world.server.now, usegmt=True)}
         if retry_after:
             headers["retry-after"] = retry_after
+        self._world.told(self._arrival, status, body)
         self._future.set_result(httpx.Response(status, content=text.encode(), headers=headers))
         self._world.received(self._arrival)
 
     def _fail(self, error: Exception) -> None:
         if self._here:
+            if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+                self._world.told(self._arrival, None, None)
             self._future.set_exception(error)
             self._world.received(self._arrival)
 

@@ -102,6 +102,9 @@ def test_the_core_is_pure(path: Path) -> None:
         ("alembic", "journal"),
         ("httpx", "zenml"),
         ("prometheus_client", "metrics"),
+        ("fastapi", "web"),
+        ("starlette", "web"),
+        ("uvicorn", "web"),
         ("opentelemetry", "tracing"),
     ],
 )

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from zendaemon.cli import check, demo, fire, history, next_, reload, resolve, run, status, version
+from zendaemon.cli import check, demo, fire, history, next_, pause, reload, resolve, resume, run, status, version
 from zendaemon.cli.output import complain
 from zendaemon.core.errors import SettingsError, ZendaemonError
 
@@ -23,6 +23,8 @@ app.command("next")(next_.command)
 app.command("fire")(fire.command)
 app.command("status")(status.command)
 app.command("history")(history.command)
+app.command("pause")(pause.command)
+app.command("resume")(resume.command)
 app.command("reload")(reload.command)
 app.command("resolve")(resolve.command)
 app.command("demo")(demo.command)

@@ -25,10 +25,10 @@ CLOCK_SET_BACK = timedelta(days=1)
 class Work:
     """A fire in hand. Seconds are those of clocks that no change of the wall clock touches.
 
-    While `asking`, only a question about this one fire is under way. Before `settle_at` a lost request may still be at
-    work. At `taken_at` the fire came into this process's hands, new or `left_behind` by an earlier one, and `skew` was
-    the server's clock minus ours. `end` is how the fire is closed once the server has been asked a last time and has no
-    run of it.
+    While `asking`, only a question about this one fire is under way; `in_vain` when the last one got no answer. Before
+    `settle_at` a lost request may still be at work. At `taken_at` the fire came into this process's hands, new or
+    `left_behind` by an earlier one, and `skew` was the server's clock minus ours. `end` is how the fire is closed once
+    the server has been asked a last time and has no run of it.
     """
 
     fire: Fire
@@ -40,6 +40,7 @@ class Work:
     tried: retry.Tried = field(default_factory=retry.Tried)
     ask_first: bool = False
     asking: bool = False
+    in_vain: bool = False
     settle_at: float = 0.0
     failure: ZendaemonError | None = None
     end: retry.GiveUp | None = None
@@ -65,10 +66,14 @@ class Work:
         return max(now - self.asked_for_at, known) + CLOCK_SET_BACK if self.left_behind else known + CLOCK_TOLERANCE
 
 
-def rank(work: Work) -> tuple[int, datetime, datetime]:
-    """The lower begins first: by priority, then the oldest; what a catch-up claims later than others is younger."""
+def rank(work: Work) -> tuple[bool, int, datetime, datetime]:
+    """The lower begins first: by priority, then the oldest; what a catch-up claims later than others is younger.
+
+    Those whose questions the server does not answer come last: it may be unwell with these alone, and each can take it
+    half a minute.
+    """
     fire = work.fire
-    return -work.schedule.priority, fire.claimed_at or fire.fire_time, fire.fire_time
+    return work.in_vain, -work.schedule.priority, fire.claimed_at or fire.fire_time, fire.fire_time
 
 
 def may_have_run(work: Work, failure: ZendaemonError) -> bool:

@@ -41,6 +41,8 @@ class Journal:
         self._flushing: asyncio.Task[None] | None = None
         self.beat = clock.monotonic()
         """The monotonic second at which the database answered last, or failed to."""
+        self.writable = True
+        """Whether the last transaction succeeded."""
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -106,6 +108,10 @@ class Journal:
     async def forget_resolved(self, targets: Sequence[str]) -> None:
         await self._write(lambda connection: store.forget_resolved(connection, targets))
 
+    async def check(self) -> None:
+        """Write, though nothing that counts: raises JournalError when that cannot be done."""
+        await self._call(store.touch)
+
     async def pauses(self) -> list[Pause]:
         return await self._call(store.load_pauses)
 
@@ -138,7 +144,13 @@ class Journal:
                 return done
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, transact)
+            done = await asyncio.get_running_loop().run_in_executor(self._thread, transact)
+        except JournalError:
+            self.writable = False
+            raise
+        else:
+            self.writable = True
+            return done
         finally:
             self.beat = clock.monotonic()
 

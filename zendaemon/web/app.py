@@ -1,0 +1,94 @@
+"""What is served over HTTP, put together: pages, API, metrics and health."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Protocol
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.staticfiles import StaticFiles
+
+from zendaemon import __version__
+from zendaemon.web.api import PREFIX, api, describe
+from zendaemon.web.guard import Guard
+from zendaemon.web.refusals import Refused, handle_all
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from zendaemon.core.shown import Health
+    from zendaemon.operations import Operations
+    from zendaemon.web.security import Access
+
+
+class Metrics(Protocol):
+    """What is served at /metrics. Called from any thread."""
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The body and its content type, in the format that an Accept header asks for."""
+
+
+def create_app(operations: Operations, access: Access, metrics: Metrics | None = None) -> FastAPI:
+    """The application, guarded by `access`. Nothing of it is asked of the network or read from a CDN."""
+    app = FastAPI(
+        title="zendaemon",
+        version=__version__,
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.add_middleware(Guard, access=access)
+    handle_all(app, operations)
+    _add_health(app, operations)
+    if metrics is not None:
+        _add_metrics(app, metrics)
+    in_service = Depends(serving(operations))
+    app.include_router(api(operations), dependencies=[in_service])
+    _add_pages(app, operations)
+    describe(app, access)
+    return app
+
+
+def serving(operations: Operations) -> Callable[[Request], Awaitable[None]]:
+    """A dependency that lets requests in only while there is a schedule set, and posts only till the drain."""
+
+    async def check(request: Request) -> None:
+        readiness = operations.ready()
+        if readiness.ok or (operations.phase == "stopping" and request.method == "GET"):
+            return
+        raise Refused(503, readiness.reason or "not ready", "try again in a moment", {"Retry-After": "2"})
+
+    return check
+
+
+def _add_pages(app: FastAPI, operations: Operations) -> None:
+    if find_spec("zendaemon.web.pages") is None:
+        return
+    from zendaemon.web.pages import pages  # noqa: PLC0415
+
+    app.include_router(pages(operations), include_in_schema=False, dependencies=[Depends(serving(operations))])
+    app.mount("/static", StaticFiles(directory=str(files("zendaemon.web") / "static")), name="static")
+
+
+def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
+    @app.get("/metrics", include_in_schema=False)
+    def render(request: Request) -> Response:
+        body, content_type = metrics.render(request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": content_type})
+
+
+def _add_health(app: FastAPI, operations: Operations) -> None:
+    """For probes: no token, any Host, and no word about what is scheduled."""
+
+    def answer(health: Health) -> Response:
+        return Response(health.model_dump_json(), 200 if health.ok else 503, media_type="application/json")
+
+    @app.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
+    async def healthz() -> Response:
+        return answer(await operations.health())
+
+    @app.api_route("/readyz", methods=["GET", "HEAD"], include_in_schema=False)
+    async def readyz() -> Response:
+        return answer(operations.ready())

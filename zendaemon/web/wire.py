@@ -1,0 +1,93 @@
+"""What requests may say: strict, as OpenAPI tells it, so that nothing is read otherwise than it was meant."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from zendaemon.core.fire import FireState, Reason
+from zendaemon.core.shown import ScheduleState
+from zendaemon.operations import MAX_NOTE
+from zendaemon.web.cursors import Cursor
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _instant(value: object) -> datetime | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+        raise ValueError("is no instant; write it as 2026-11-23T02:00:00Z")
+    text = value.upper()
+    leap = text[17:19] == "60"
+    try:
+        found = datetime.fromisoformat(f"{text[:17]}59{text[19:]}" if leap else text)
+    except ValueError:
+        raise ValueError("is no instant; write it as 2026-11-23T02:00:00Z") from None
+    try:
+        return (found + timedelta(seconds=leap)).astimezone(UTC)
+    except OverflowError:  # the year 0 or 10000 in UTC
+        return (datetime.min if found.year == 1 else datetime.max).replace(tzinfo=UTC)  # noqa: DTZ901
+
+
+def _cursor(value: str) -> str:
+    Cursor.read(value)
+    return value
+
+
+Instant = Annotated[
+    datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
+]
+
+
+class Wire(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Nothing(Wire):
+    """No query parameters."""
+
+
+class Order(StrEnum):
+    """`-` turns it round. `next_fire_time` has those that fire no more at the end; equals are sorted by name."""
+
+    NAME = "name"
+    NAME_DOWN = "-name"
+    NEXT = "next_fire_time"
+    NEXT_DOWN = "-next_fire_time"
+    STATE = "state"
+    STATE_DOWN = "-state"
+
+
+class SchedulesWanted(Wire):
+    """`search` is part of the name, the description, the target or a tag, in any case; all filters must fit."""
+
+    search: str | None = Field(None, max_length=200)
+    state: ScheduleState | None = None
+    tag: str | None = Field(None, max_length=255)
+    sort: Order = Order.NAME
+    offset: int = Field(0, ge=0, le=1_000_000)
+    limit: int = Field(100, ge=1, le=500)
+
+
+class FiresWanted(Wire):
+    """Fires with fire times from `since` on and before `until`; all filters must fit."""
+
+    schedule: str | None = Field(None, max_length=100)
+    state: FireState | None = None
+    reason: Reason | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+    cursor: Annotated[str, AfterValidator(_cursor)] | None = Field(None, max_length=400)
+    limit: int = Field(100, ge=1, le=1000)
+
+
+class PauseWanted(Wire):
+    """Why, and till when; without `until` till somebody resumes the schedule."""
+
+    note: str = Field("", max_length=MAX_NOTE)
+    until: Instant | None = None
