@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from itertools import islice
@@ -99,6 +100,7 @@ class Daemon:
         self._loaded = await asyncio.to_thread(self._load, None)
         self._timers.start()
         await self._engine.start(self._loaded.set)
+        _set_apart()
         tasks = [
             loop.create_task(work, name=name)
             for name, work in (
@@ -186,6 +188,7 @@ class Daemon:
                 raise
             else:
                 self._loaded = loaded
+                _set_apart()
                 self._say_findings(loaded.set)
                 self._remember(ShownReload(at=clock.now(), applied=True, changes=found))
                 log.info("reload.applied", **found)
@@ -213,6 +216,16 @@ class Daemon:
         refused = bool(self.reloads) and not self.reloads[0].applied
         text = f"{count} schedule{'s' if count != 1 else ''}"
         return f"{text}; the last reload was refused, see the log" if refused else text
+
+
+def _set_apart() -> None:
+    """Have the garbage collector look at all that is loaded once, and never again.
+
+    Each of its full rounds would stop the process for as long as that takes: 0.3 s with 5,000 schedules, in which
+    nothing is fired. Pages, which make many objects, would bring such rounds about.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 async def say_findings(schedules: ScheduleSet, said: dict[str, Said], now: datetime) -> None:

@@ -175,7 +175,7 @@ class Operations:
         try:
             async with asyncio.timeout(_JOURNAL_SECONDS):
                 await self._process.check_journal()
-            await asyncio.to_thread(self._reader.check)
+                await asyncio.to_thread(self._reader.check)
         except JournalError as error:
             return Health(ok=False, reason=error.message)
         except TimeoutError:

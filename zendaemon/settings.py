@@ -50,7 +50,7 @@ def _longer_than_zero(value: timedelta) -> timedelta:
 
 
 def _address(value: object) -> object:
-    return Address.parse(value) if isinstance(value, str) else value
+    return value if isinstance(value, Address) else Address.parse(str(value))
 
 
 def _names(value: object) -> object:
@@ -60,7 +60,7 @@ def _names(value: object) -> object:
     return names
 
 
-Listen = Annotated[Address | None, BeforeValidator(_address)]
+Listen = Annotated[Address | None, NoDecode, BeforeValidator(_address)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 Positive = Annotated[Duration, AfterValidator(_longer_than_zero)]
 

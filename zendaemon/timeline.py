@@ -35,23 +35,34 @@ class Timelines:
     def get(
         self, schedules: Iterable[Schedule], ready: Mapping[str, datetime], now: datetime, version: object
     ) -> Timeline:
-        """See core.timeline.expected. One that was made of the same `version` less than a minute ago is given again."""
-        with self._lock:
-            if self._made is not None:
-                of, made = self._made
-                if of is version and made.now <= now < made.now + KEPT:
-                    return made
-            past, whole = self._past(now)
-            future = expected(schedules, ready, now, now + SPAN, LIMIT)
-            made = Timeline(
-                now=now,
-                past=past.shown(),
-                future=future.minutes,
-                complete=whole and future.until == now + SPAN,
-                counted_until=future.until,
-            )
+        """See core.timeline.expected. One of the same `version`, less than a minute old, is given again.
+
+        So is an older one while another thread makes the next.
+        """
+        known = self._made
+        if known is not None and known[0] is version and known[1].now <= now < known[1].now + KEPT:
+            return known[1]
+        if not self._lock.acquire(blocking=known is None) and known is not None:
+            return known[1]
+        try:
+            if self._made is not known and self._made is not None:  # made while we waited
+                return self._made[1]
+            made = self._make(schedules, ready, now)
             self._made = version, made
             return made
+        finally:
+            self._lock.release()
+
+    def _make(self, schedules: Iterable[Schedule], ready: Mapping[str, datetime], now: datetime) -> Timeline:
+        past, whole = self._past(now)
+        future = expected(schedules, ready, now, now + SPAN, LIMIT)
+        return Timeline(
+            now=now,
+            past=past.shown(),
+            future=future.minutes,
+            complete=whole and future.until == now + SPAN,
+            counted_until=future.until,
+        )
 
     def _past(self, now: datetime) -> tuple[Tallies, bool]:
         """What the journal has, and whether that is all of it: its ranges may stand for any number of fires."""

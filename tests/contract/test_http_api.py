@@ -259,6 +259,23 @@ async def test_pages_of_fires_stay_as_they_are_while_new_fires_come(world: World
     assert first["fires"] + rest["fires"] == expected
 
 
+async def test_a_page_deep_in_a_long_range_is_not_reckoned_from_its_end(world: World) -> None:
+    every = Schedule.model_validate({"name": "z", "snapshot": "x", "every": "1s"})
+    year = Fire(
+        schedule="z",
+        fire_time=BEGIN - timedelta(days=365),
+        state=FireState.MISSED,
+        reason=Reason.CATCHUP_NONE,
+        through=BEGIN,
+        rule=rule_text(every.trigger),
+    )
+    await journaled(world, year)
+    async with world.client() as client, asyncio.timeout(10):
+        answer = (await client.get("/api/v1/fires?until=2025-11-20T00:00:05Z&limit=3")).json()
+        rest = (await client.get(f"/api/v1/fires?limit=1000&cursor={answer['next_cursor']}")).json()
+    assert [fire["fire_time"][-3:] for fire in answer["fires"] + rest["fires"]] == ["04Z", "03Z", "02Z", "01Z", "00Z"]
+
+
 async def test_fires_are_filtered(world: World) -> None:
     failed = replace(
         closed("a", BEGIN + timedelta(minutes=1)), state=FireState.FAILED, reason=Reason.REJECTED, message="no"

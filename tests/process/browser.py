@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 CHROMIUM = Path("/usr/bin/chromium")
+PATIENCE = 90_000.0
+"""Milliseconds for what must come; generous, since the machine may be busy with other tests."""
 
 
 @contextmanager
@@ -27,6 +29,7 @@ def chromium() -> Iterator[Browser | None]:
         yield None
         return
     unboxed = ["--no-sandbox"] if os.geteuid() == 0 else []  # its sandbox does not work for root
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=unboxed)
         yield browser
@@ -61,7 +64,7 @@ class Visit:
 def visit(browser: Browser, base_url: str, **options: Any) -> Iterator[Page]:  # noqa: ANN401 - Playwright's
     """A fresh profile's page; at its end, the browser had nothing to complain of."""
     context = browser.new_context(base_url=base_url, **options)
-    context.set_default_timeout(60_000)  # other tests are busy beside
+    context.set_default_timeout(PATIENCE)
     try:
         seen = Visit(context.new_page())
         yield seen.page

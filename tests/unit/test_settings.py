@@ -94,6 +94,11 @@ def test_http(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for wrong in ("8787", "127.0.0.1", "http://127.0.0.1:8787"):
         with pytest.raises(SettingsError, match="or off"):
             load_settings(http=wrong)
+    monkeypatch.setenv("ZENDAEMON_HTTP", "8787")
+    with pytest.raises(SettingsError, match="write host:port"):
+        load_settings()
+    monkeypatch.setenv("ZENDAEMON_HTTP", "[::1]:80")
+    assert load_settings().http == Address("::1", 80)
     monkeypatch.setenv("ZENDAEMON_HTTP_HOSTS", "proxy.example, Other.example")
     assert load_settings().http_hosts == ("proxy.example", "other.example")
     with pytest.raises(SettingsError, match="host names without ports"):

@@ -229,7 +229,7 @@ class SchedulePage(Shown):
 
 
 class FirePage(Shown):
-    """Fires, the latest first, those of one instant by name. `next_cursor` leads to older ones, null on the last page."""
+    """Fires, the latest first, those of one instant by name; `next_cursor` leads to older ones, null at the end."""
 
     fires: tuple[ShownFire, ...]
     next_cursor: str | None

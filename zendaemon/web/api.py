@@ -156,19 +156,12 @@ def _links(links: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
 
 def describe(app: FastAPI, access: Access) -> None:
     """Have OpenAPI tell what FastAPI does not know: who needs a token, and the media type of refusals."""
-    generate = app.openapi
-
-    def described() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = generate()
-            schema.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-            for path in schema["paths"].values():
-                for method, operation in path.items():
-                    if method != "get" or not access.open:
-                        operation["security"] = [{"token": []}]
-                    for status, response in operation["responses"].items():
-                        if int(status) >= 400:
-                            response["content"] = {MEDIA_TYPE: response["content"]["application/json"]}
-        return app.openapi_schema or schema
-
-    app.openapi = described  # type: ignore[method-assign] # FastAPI's own way to do this
+    schema = app.openapi()  # made now, and kept: at the first request it would take the loop's time
+    schema.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    for path in schema["paths"].values():
+        for method, operation in path.items():
+            if method != "get" or not access.open:
+                operation["security"] = [{"token": []}]
+            for status, response in operation["responses"].items():
+                if int(status) >= 400:
+                    response["content"] = {MEDIA_TYPE: response["content"]["application/json"]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -12,10 +11,14 @@ from fastapi.staticfiles import StaticFiles
 from zendaemon import __version__
 from zendaemon.web.api import PREFIX, api, describe
 from zendaemon.web.guard import Guard
+from zendaemon.web.pages import pages
 from zendaemon.web.refusals import Refused, handle_all
+from zendaemon.web.security import READS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from starlette.types import Scope
 
     from zendaemon.core.shown import Health
     from zendaemon.operations import Operations
@@ -56,7 +59,7 @@ def serving(operations: Operations) -> Callable[[Request], Awaitable[None]]:
 
     async def check(request: Request) -> None:
         readiness = operations.ready()
-        if readiness.ok or (operations.phase == "stopping" and request.method == "GET"):
+        if readiness.ok or (operations.phase == "stopping" and request.method in READS):
             return
         raise Refused(503, readiness.reason or "not ready", "try again in a moment", {"Retry-After": "2"})
 
@@ -64,12 +67,17 @@ def serving(operations: Operations) -> Callable[[Request], Awaitable[None]]:
 
 
 def _add_pages(app: FastAPI, operations: Operations) -> None:
-    if find_spec("zendaemon.web.pages") is None:
-        return
-    from zendaemon.web.pages import pages  # noqa: PLC0415
-
     app.include_router(pages(operations), include_in_schema=False, dependencies=[Depends(serving(operations))])
-    app.mount("/static", StaticFiles(directory=str(files("zendaemon.web") / "static")), name="static")
+    app.mount("/static", _Files(directory=str(files("zendaemon.web") / "static")), name="static")
+
+
+class _Files(StaticFiles):
+    """Asked for anew each time, which costs a 304; so an upgrade never meets old styles."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 def _add_metrics(app: FastAPI, metrics: Metrics) -> None:

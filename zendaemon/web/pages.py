@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from zendaemon.core.shown import ShownFire
     from zendaemon.operations import Brief, Operations
 
-AT_ONCE = 2
+AT_ONCE = 1
 """Pages that are made at a time: they share the interpreter with the engine, whose fires are not to wait."""
 PATIENCE = 10.0
 _TROUBLE_AGE = timedelta(days=7)
-_TROUBLE_ROWS = 500
+_TROUBLE_ROWS = 200
 _SHOWN = 8
 _LISTED = 12
 _HISTORY = 50

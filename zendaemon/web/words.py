@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from zendaemon.core.fire import FireState, Reason, instant_text
+from zendaemon.core.fire import FireState, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +65,7 @@ def because(fire: Fire | ShownFire) -> str:
 
 def plain(instant: datetime) -> str:
     """`2026-11-23 02:00:00Z`, without fractions."""
-    return instant_text(instant.replace(microsecond=0)).replace("T", " ")
+    return instant.astimezone(UTC).isoformat(" ", "seconds").replace("+00:00", "Z")
 
 
 def when(instant: datetime | None, zone: str = "UTC", kind: str = "") -> Markup:
@@ -74,14 +75,12 @@ def when(instant: datetime | None, zone: str = "UTC", kind: str = "") -> Markup:
     """
     if instant is None:
         return Markup('<span class="none">never</span>')
-    text, machine = plain(instant), instant_text(instant.replace(microsecond=0))
-    exact = Markup('<time datetime="{}" data-zone="{}">{}</time>').format(machine, zone, text)
-    if not kind:
-        return exact
-    far = Markup('<time class="far" datetime="{}" data-zone="{}" data-far>{}</time>')
-    if kind == "far":
-        return far.format(machine, zone, text)
-    return exact + Markup(" ") + far.format(machine, zone, "")
+    text = plain(instant)
+    attributes = f'datetime="{text.replace(" ", "T")}" data-zone="{escape(zone)}"'
+    exact = f"<time {attributes}>{text}</time>"
+    far = f'<time class="far" {attributes} data-far>{"" if kind == "both" else text}</time>'
+    shown = {"": exact, "far": far, "both": f"{exact} {far}"}[kind]
+    return Markup(shown)  # noqa: S704 - digits, and a zone that was escaped above
 
 
 def seconds(value: float | None) -> str:

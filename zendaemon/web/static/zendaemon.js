@@ -150,7 +150,11 @@
 
   function again() {
     clearTimeout(again.timer);
-    if (document.visibilityState === "visible") look().finally(() => { again.timer = setTimeout(again, EVERY); });
+    if (document.visibilityState !== "visible") return;
+    look().finally(() => {
+      clearTimeout(again.timer); // another look may have begun and ended meanwhile
+      again.timer = setTimeout(again, EVERY);
+    });
   }
   document.addEventListener("visibilitychange", again);
   again.timer = setTimeout(again, EVERY);
@@ -238,14 +242,14 @@
   };
 
   async function act(what, path, body) {
+    say("Asking the daemon…");
     try {
       const made = await post(path, body);
       if (!made) return say("Nothing was done: no token was given.", true);
       const { answer, text, given } = made;
-      if (answer.ok) {
-        if (given) token.set(given);
-        say(DONE[what](JSON.parse(text)));
-      } else say(`Not done: ${wordsOf(answer.status, text)}`, true);
+      if (given && ![403, 429].includes(answer.status)) token.set(given); // it was right, whatever became of the rest
+      if (answer.ok) say(DONE[what](JSON.parse(text)));
+      else say(`Not done: ${wordsOf(answer.status, text)}`, true);
     } catch {
       say("Not done: the daemon does not answer.", true);
     }
