@@ -40,8 +40,8 @@ TICKER = "ticker"
 PAGES = {
     "overview": "/",
     "overview, page 30": "/?page=30",
-    "overview, searched": "/?q=scores",
-    "overview, last fire in trouble": "/?last=trouble&sort=last",
+    "overview, searched": "/?search=scores",
+    "overview, last fire in trouble": "/?last=trouble&sort=-last_fire_time",
     "a schedule": "/schedules/s00042",
     "timeline": "/timeline",
     "reloads": "/reloads",

@@ -305,7 +305,7 @@ class Attempts:
     async def _after(self, work: Work, failure: ZendaemonError) -> None:
         """Retry, ask or give up, as core.retry decides."""
         self._note(failure)
-        work.in_vain = work.asking and isinstance(failure, Unavailable)
+        work.in_vain = work.asking and isinstance(failure, Unavailable) and failure.reached
         if work.asking and isinstance(failure, Unavailable) and failure.busy:
             failure = failure.for_a_question()
         if work.end is None:
@@ -348,7 +348,7 @@ class Attempts:
         What fails with a question about this one fire waits by itself, so that another one is the next to begin: the
         server may be unwell with this question alone.
         """
-        if isinstance(failure, Unavailable) and not work.asking:
+        if isinstance(failure, Unavailable) and not (work.asking and failure.reached):
             self._enqueue(work)
         else:
             self._later(max(seconds, self.queue.opens_in + _BEHIND_OTHERS), work)

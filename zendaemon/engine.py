@@ -160,7 +160,7 @@ class Engine:
         """What was due of these schedules is decided, and nothing else is in the meantime. Raises JournalError."""
         async with self._deciding:
             with self.awake.deciding() as now:
-                if self._in_doubt:
+                if self._in_doubt or self.pauses.in_doubt:
                     await self._look_into_journal()
                 self._behind = self._behind.difference(names).union(await self._decide(names, now))
                 yield now
@@ -193,7 +193,7 @@ class Engine:
 
     def _go_on(self) -> None:
         """Look at once at what could not be decided before."""
-        if self._in_doubt or (self._behind and len(self._attempts.queue.ready) < _BACKLOG):
+        if self._in_doubt or self.pauses.in_doubt or (self._behind and len(self._attempts.queue.ready) < _BACKLOG):
             self.wake(self._behind)
 
     async def _decide_woken(self) -> None:
@@ -255,6 +255,7 @@ class Engine:
 
     async def _look_into_journal(self) -> None:
         """The journal may have taken what it reported as failed: go on from what it has."""
+        await self.pauses.put_right()
         known = await self._journal.watermarks()
         self._watermarks = {name: max(mark, known.get(name, mark)) for name, mark in self._watermarks.items()}
         for fire in await self._journal.claims():

@@ -30,6 +30,7 @@ EVENTS: dict[str, str] = {
     "fire.uncertain": "an attempt's outcome is not known; the server is asked before the next one",
     "http.error": "the status page or the HTTP API failed at a request",
     "http.listening": "the status page and the HTTP API are served at `url`",
+    "http.refused": "wrong tokens came from `sender` to the HTTP API; said once a minute for each sender at most",
     "http.unavailable": "no status page and HTTP API at `address` for now; fires go on, and it is tried again",
     "journal.pruned": "rows that the retention settings let go were deleted from the journal",
     "journal.unavailable": "the journal cannot be written; nothing new is started until it can",

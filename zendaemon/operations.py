@@ -58,6 +58,7 @@ OUTCOMES = 20
 NEXT_FIRES = 10
 MAX_NOTE = 1000
 _JOURNAL_SECONDS = 5.0
+_GUESSED = 10_000  # schedules; to look for near names among more would take the loop's time
 
 
 class Process(Protocol):
@@ -355,7 +356,7 @@ class Operations:
     def _known(self, name: str) -> Schedule:
         known = self._engine.schedules.schedules
         if name not in known:
-            hint = did_you_mean(name, known) or "`zendaemon status` lists them"
+            hint = (did_you_mean(name, known) if len(known) < _GUESSED else "") or "`zendaemon status` lists them"
             raise NoSuchSchedule(f"there is no schedule {name!r}", hint=hint)
         return known[name]
 

@@ -30,6 +30,13 @@ class Pauses:
         self._ends: dict[str, datetime] = {}
         self._over: set[str] = set()
         """Those whose end was told; a clock that is set back puts none of them in force again."""
+        self._doubtful: set[str] = set()
+        """Those whose last change failed: a disk may have taken what it reports as failed."""
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the journal may have another pause than the one that is known here."""
+        return bool(self._doubtful)
 
     async def load(self, now: datetime) -> None:
         """Take over what an earlier process left, and say which schedules start nothing."""
@@ -79,10 +86,24 @@ class Pauses:
         """
         if (before := self._known.get(pause.schedule)) is not None:
             pause = pause.in_place_of(before, undecided)
-        await self._journal.save_pause(pause)
+        await self._save(pause)
         self._put(pause)
         self._say(pause)
         return pause
+
+    async def _save(self, pause: Pause) -> None:
+        self._doubtful.add(pause.schedule)
+        await self._journal.save_pause(pause)
+        self._doubtful.discard(pause.schedule)
+
+    async def put_right(self) -> None:
+        """Make good what changes that failed may have left in the journal for the next process. Raises JournalError."""
+        for name in sorted(self._doubtful):
+            if (known := self._known.get(name)) is None:
+                await self._journal.drop_pause(name)
+            else:
+                await self._journal.save_pause(known)
+            self._doubtful.discard(name)
 
     async def end(self, name: str, now: datetime) -> Pause | None:
         """End the pause that holds, and return it as it is then; None when there is none."""
@@ -90,7 +111,7 @@ class Pauses:
         if pause is None:
             return None
         ended = replace(pause, until=now)
-        await self._journal.save_pause(ended)
+        await self._save(ended)
         self._put(ended)
         self._close(name)
         log.info("schedule.resumed", schedule=name, note=pause.note)

@@ -139,11 +139,10 @@ class Settings(BaseSettings):
                 f"the HTTP API would be open to others at {self.http}",
                 hint="set ZENDAEMON_HTTP_TOKEN_FILE to a file with a token, or listen at 127.0.0.1:8787",
             )
-        if read is not None and len(read()) < SHORTEST_TOKEN:
-            raise SettingsError(
-                f"http_token has less than {SHORTEST_TOKEN} characters", hint="make one with `openssl rand -hex 32`"
-            )
-        return read
+        if read is None:
+            return None
+        strong_token(read())
+        return lambda: strong_token(read())  # a file may have been replaced, or be half written
 
     def server(self) -> str:
         """The server's URL. Raises SettingsError when there is none."""
@@ -152,6 +151,16 @@ class Settings(BaseSettings):
                 "no ZenML server is given", hint="set ZENDAEMON_SERVER_URL (or ZENML_STORE_URL) to its address"
             )
         return self.server_url
+
+
+def strong_token(token: str) -> str:
+    """The same, if it can be the token of the HTTP API. Raises SettingsError, which does not repeat it."""
+    remedy = "make one with `openssl rand -hex 32`"
+    if len(token) < SHORTEST_TOKEN:
+        raise SettingsError(f"http_token has less than {SHORTEST_TOKEN} characters", hint=remedy)
+    if not (token.isascii() and token.isprintable()):
+        raise SettingsError("http_token has characters that no header of a request can have", hint=remedy)
+    return token
 
 
 def read_secret(name: str, file: Path) -> str:

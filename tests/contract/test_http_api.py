@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sqlite3
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+import structlog
 from standin.server import API_KEY, StandIn
 
 from zendaemon import clock
@@ -21,7 +23,7 @@ from zendaemon.core.errors import JournalError
 from zendaemon.core.fire import Fire, FireState, Reason
 from zendaemon.core.planning import rule_text
 from zendaemon.core.schedule import Schedule
-from zendaemon.core.shown import Refusal, ScheduleDetail, ShownFire, Status, Timeline
+from zendaemon.core.shown import Health, Refusal, ScheduleDetail, ShownFire, Status, Timeline
 from zendaemon.journal import Journal
 from zendaemon.settings import load_settings
 from zendaemon.web import security, serving
@@ -154,6 +156,9 @@ async def test_every_answer_has_the_security_headers(world: World) -> None:
         ("?sort=state", ["hourly", "nightly", "off"]),
         ("?offset=1&limit=1", ["nightly"]),
         ("?search=nothing", []),
+        ("?search=the%20LOOK", ["hourly", "off"]),
+        ("?last=none&sort=-last_fire_time", ["hourly", "nightly", "off"]),
+        ("?last=trouble", []),
     ],
 )
 async def test_schedules(world: World, query: str, names: list[str] | None) -> None:
@@ -185,6 +190,7 @@ async def test_a_schedule(world: World) -> None:
         ("schedules/nightly?x=", ["there is no query parameter 'x'"]),
         ("schedules?state=mad", ["query state"]),
         ("schedules?limit=0", ["query limit"]),
+        ("schedules?last=bad", ["query last"]),
         ("schedules?limit=99999999999999999999999999", ["query limit"]),
         ("fires?since=yesterday", ["query since", "2026-11-23T02:00:00Z"]),
         ("fires?since=1700000000", ["query since"]),
@@ -450,6 +456,75 @@ async def test_while_it_starts_and_stops(tmp_path: Path) -> None:
         refused(await client.post("/api/v1/reload", headers=BEARER), 503, "the daemon is stopping")
 
 
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+async def test_a_browser_that_comes_too_early_gets_a_page_that_asks_again(tmp_path: Path) -> None:
+    async with running(tmp_path, {}, ready=False) as world, world.client() as client:
+        for path in ("/", "/schedules/nightly", "/timeline", "/reloads"):
+            answer = await client.get(path, headers=BROWSER)
+            assert (answer.status_code, answer.headers["refresh"], answer.headers["retry-after"]) == (503, "2", "2")
+            assert answer.headers["content-type"].startswith("text/html")
+            assert "A moment: the daemon is starting" in answer.text
+            assert "<script" not in answer.text
+            refused(await client.get(path), 503, "the daemon is starting")  # the page's own script says it
+        refused(await client.get("/api/v1/status", headers=BROWSER), 503, "the daemon is starting")
+        assert (await client.get("/static/zendaemon.css")).status_code == 200
+        world.daemon._in_force_since = 0.0
+        answer = await client.get("/", headers=BROWSER)
+        assert (answer.status_code, "refresh" in answer.headers) == (200, False)
+        assert "is stopping" not in answer.text
+        world.daemon._stop.set()
+        answer = await client.get("/", headers=BROWSER)
+        assert (answer.status_code, "The daemon is stopping" in answer.text) == (200, True)
+
+
+async def test_without_a_token_the_pages_say_at_once_that_nothing_can_be_changed(world: World) -> None:
+    for path, count in (("/", 1), ("/reloads", 1), ("/schedules/nightly", 2)):
+        async with world.client(token=None) as client:
+            text = (await client.get(path)).text
+        assert text.count('aria-disabled="true" aria-describedby="no-token"') == count
+        assert text.count('id="no-token"') == 1
+        assert "ZENDAEMON_HTTP_TOKEN_FILE" in text
+        async with world.client() as client:
+            text = (await client.get(path)).text
+        assert "aria-disabled" not in text
+        assert "no-token" not in text
+
+
+OUTSIDE = (
+    "../app.py", "..%2fapp.py", "%2e%2e/app.py", "..%5capp.py", "/etc/passwd", "%2fetc%2fpasswd", "x%00.css", "",
+    "../templates/base.html", "." * 3000,
+)  # fmt: skip
+
+
+async def test_no_file_but_the_static_ones_is_served(world: World) -> None:
+    async with world.client() as client:
+        for path in OUTSIDE:
+            url = httpx.URL("http://127.0.0.1:8787/", raw_path=f"/static/{path}".encode())
+            assert (await client.get(url)).status_code == 404, path
+
+
+ODD = (
+    "/schedules/nightly?before=0001-01-01T00:00:00%2B14:00", "/schedules/nightly?before=9999-12-31T23:59:59-14:00",
+    "/schedules/nightly?before=2026-11-23", "/schedules/nightly?state=%00", "/?search=" + "%F0%9F%92%A5" * 300,
+    "/?" + "a=b&" * 3000, "/?page=%D9%A1",
+)  # fmt: skip
+
+
+async def test_no_address_of_a_page_is_too_odd(world: World) -> None:
+    async with world.client() as client:
+        for path in ODD:
+            answer = await client.get(path, headers=BROWSER)
+            assert (answer.status_code, "nightly" in answer.text) == (200, True), path
+        answer = await client.get("/?search=%ff%00%ed%a0%80&tag=%00", headers=BROWSER)
+        assert (answer.status_code, "No schedule is like that" in answer.text) == (200, True)
+        for name in ("%00", "%ff%ed%a0%80", "a%2f..%2fb", "<script>", "n" * 5000):
+            answer = await client.get(f"/schedules/{name}", headers=BROWSER)
+            assert answer.status_code == 404
+            assert "<script>" not in answer.text
+
+
 async def test_openapi_tells_every_endpoint_and_loads_nothing_from_elsewhere(world: World) -> None:
     async with world.client() as client:
         schema = (await client.get("/api/v1/openapi.json")).json()
@@ -547,6 +622,35 @@ async def test_wrong_tokens_are_limited_by_address(world: World) -> None:
         assert (await client.get("/api/v1/reloads")).status_code == 200
 
 
+async def test_wrong_tokens_are_said_once_a_minute_and_never_shown(world: World) -> None:
+    with structlog.testing.capture_logs() as said:
+        async with world.client(limit=3) as client:
+            for _ in range(5):
+                await client.post("/api/v1/reload", headers={"Authorization": "Bearer guessed-by-somebody"})
+            await client.post("/api/v1/reload")
+    event = {"event": "http.refused", "log_level": "warning", "sender": "192.0.2.7", "reason": "the token is wrong"}
+    assert said == [event]
+
+
+async def test_however_many_ask_for_health_the_journal_is_read_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+
+    async def slow() -> Health:
+        nonlocal looks
+        looks += 1
+        await asyncio.sleep(0.1)
+        return Health(ok=True)
+
+    monkeypatch.setattr(world.operations, "health", slow)
+    async with world.client() as client:
+        answers = await asyncio.gather(*(client.get("/healthz") for _ in range(20)))
+        assert ({answer.status_code for answer in answers}, looks) == ({200}, 1)
+        await client.get("/healthz")
+        assert looks == 2
+
+
 async def test_bodies_are_bounded_and_json(world: World) -> None:
     path = "/api/v1/schedules/hourly/pause"
     async with world.client() as client:
@@ -607,5 +711,29 @@ async def test_connections_and_heads_are_bounded(world: World, monkeypatch: pyte
                 assert (await other.read()).startswith((b"HTTP/1.1 400", b""))
             for each in (writer, second, surplus):
                 each.close()
+    finally:
+        await server.stop()
+
+
+async def test_who_does_not_read_the_answer_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(serving, "CONNECTIONS", 1)
+    probe = serving.listen(Address("127.0.0.1", 0))
+    address = Address("127.0.0.1", probe.getsockname()[1])
+    probe.close()
+    server = serving.WebServer(create_app(world.operations, Access(address, None, clock.monotonic)), address)
+    server.start()
+    try:
+        await asyncio.sleep(0.2)
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect((address.host, address.port))
+            deaf.sendall(b"GET /static/zendaemon.css HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 400)
+            async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(60):
+                while True:
+                    with suppress(httpx.TransportError):
+                        assert (await client.get(f"http://{address}/healthz")).status_code == 200
+                        break
+                    await asyncio.sleep(0.05)
     finally:
         await server.stop()

@@ -26,7 +26,9 @@ from zendaemon.journal import Journal, Reader, database
 from zendaemon.operations import MAX_NOTE, NoSuchSchedule, Operations
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from zendaemon.core.pause import Pause
 
 PAUSED = (FireState.SKIPPED, Reason.PAUSED)
 STARTED = (FireState.STARTED, None)
@@ -345,6 +347,33 @@ async def test_what_cannot_be_written_changes_nothing(world: World, monkeypatch:
     assert [pause.note for pause in Reader(world.url).pauses()] == ["kept"]
     events = [entry["event"] for entry in logs if entry["event"] in ("schedule.paused", "schedule.resumed")]
     assert events == ["schedule.paused"]
+
+
+async def test_what_a_disk_took_and_reported_as_failed_is_taken_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next process would put it in force, and nobody was told."""
+    async with world.daemon(schedule()) as daemon:
+        operations, pauses = operating(world, daemon), daemon.engine.pauses
+        save = pauses._journal.save_pause
+
+        async def take(pause: Pause) -> None:
+            await save(pause)
+            raise JournalError("the journal cannot be used: disk I/O error")
+
+        async def failing(deed: Callable[[str], Awaitable[object]]) -> None:
+            with monkeypatch.context() as faulty:
+                faulty.setattr(pauses._journal, "save_pause", take)
+                with pytest.raises(JournalError):
+                    await deed("nightly")
+            await until(lambda: not pauses.in_doubt)
+
+        await failing(operations.pause)
+        assert Reader(world.url).pauses() == []
+        await operations.pause("nightly")
+        await failing(operations.resume)
+        assert [pause.until for pause in Reader(world.url).pauses()] == [None]
+        assert operations.schedule("nightly").state == "paused"
 
 
 async def test_what_is_refused(world: World) -> None:

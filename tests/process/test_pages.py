@@ -131,7 +131,7 @@ def test_every_page_keeps_to_the_policy(served: Served) -> None:
 
 
 def test_what_others_wrote_is_shown_as_it_is_written(served: Served) -> None:
-    for path in ("/", f"/schedules/{served.dotted}", "/?tag=%3Ci%3E%22&q=%3Cscript%3E", "/schedules/%3Cscript%3E"):
+    for path in ("/", f"/schedules/{served.dotted}", "/?tag=%3Ci%3E%22&search=%3Cscript%3E", "/schedules/%3Cscript%3E"):
         _, _, text = served.get(path)
         assert "<b>bold" not in text
         assert "<i>" not in text
@@ -287,7 +287,7 @@ def test_the_page_is_live_and_leaves_the_reader_alone(
         page.evaluate("window.scrollTo(0, 300)")
         first = page.locator(".brief li").first.get_attribute("data-key")
         expect(page.locator(".brief li").first).not_to_have_attribute("data-key", first or "")
-        assert page.evaluate("document.activeElement.id") == "q"
+        assert page.evaluate("document.activeElement.id") == "search"
         assert page.evaluate("window.scrollY") == 300
         page.goto(f"/schedules/{served.good}")
         page.get_by_role("button", name="Pause…").click()
@@ -334,6 +334,36 @@ def test_instants_in_the_zone_that_is_wanted(
             expect(first).to_have_text(re.compile(pattern))
         page.reload()
         expect(first).to_have_text(re.compile(r"\+05:30$"))
+    return None
+
+
+def test_without_a_token_it_says_at_once_that_nothing_can_be_changed(
+    browser: Browser | None, tmp_path: Path, shots: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    daemon = Daemon(tmp_path, "http://127.0.0.1:9", http="127.0.0.1:0", http_token=None)
+    daemon.write({"nightly": {"snapshot": "prod", "cron": "0 2 * * *"}})
+    with daemon:
+        if browser is None:
+            return say_not_run(capfd, "buttons that need a token")
+        with visit(browser, daemon.wait_for("http.listening")["url"]) as page:
+            for path, names in (
+                ("/", ["Reload the files"]),
+                ("/reloads", ["Reload the files"]),
+                ("/schedules/nightly", ["Fire now…", "Pause…"]),
+            ):
+                page.goto(path)
+                expect(page.get_by_text("Nothing can be changed here:")).to_be_visible()
+                for name in names:
+                    button = page.get_by_role("button", name=name)
+                    expect(button).to_be_disabled()
+                    expect(button).to_have_accessible_description(re.compile("ZENDAEMON_HTTP_TOKEN_FILE"))
+                button.focus()
+                page.keyboard.press("Enter")
+                expect(page.locator("#said")).to_contain_text("ZENDAEMON_HTTP_TOKEN_FILE")
+                expect(page.get_by_role("dialog")).to_have_count(0)
+                found = Axe().run(page)
+                assert not found.response["violations"], found.generate_report()
+            page.screenshot(path=shots / "no-token.png", full_page=True)
     return None
 
 

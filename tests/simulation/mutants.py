@@ -46,13 +46,13 @@ def live(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def hunt(intact: Path, patch: Path, seeds: int) -> tuple[bool, str]:
+def hunt(intact: Path, patch: Path, seeds: int, jobs: int) -> tuple[bool, str]:
     """Whether the guard is shown, and by what: the seed that breaks without it, on all cores, and is clean with it."""
     with TemporaryDirectory() as name:
         folder = snapshot(Path(name), intact)
         if refused := patched(folder, patch):
             return False, f"the patch does not apply: {' '.join(refused.split())}"
-        done = live(folder, "--first", "1", "--seeds", str(seeds), "--until-failure")
+        done = live(folder, "--first", "1", "--seeds", str(seeds), "--jobs", str(jobs), "--until-failure")
     found = _FOUND.search(done.stdout)
     if found is None:
         why = (done.stdout + done.stderr).strip().splitlines()[-1:] if done.returncode else [f"within {seeds} seeds"]
@@ -69,6 +69,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="simulation.mutants", description=__doc__)
     parser.add_argument("mutants", nargs="*", help="the names of patches; all when none is given")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many are tried for each")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
     not_shown = []
     with TemporaryDirectory() as name:
@@ -78,7 +79,7 @@ def main() -> int:
             parser.error(f"there is no mutant {', '.join(sorted(unknown))}")
         wanted = [patch for patch in patches if not given.mutants or patch.stem in given.mutants]
         for patch in wanted:
-            shown, what = hunt(intact, patch, given.seeds)
+            shown, what = hunt(intact, patch, given.seeds, given.jobs)
             not_shown += [] if shown else [patch.stem]
             print(f"{patch.stem}: {'' if shown else 'not shown, '}{what}", flush=True)
     print(f"{len(wanted)} mutants, {len(not_shown)} not shown{': ' if not_shown else ''}{', '.join(not_shown)}")

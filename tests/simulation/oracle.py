@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from simulation.fires import fires, span
+from simulation.pausing import paused
 from simulation.policies import policies
 from simulation.timeline import Row, Timeline, lives, read_rows
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator
 
+    from simulation.server import Made
     from simulation.world import Apply, World
 
     from zendaemon.core.schedule import Schedule
@@ -32,6 +34,10 @@ _TOGETHER = 5.0
 """Starts that are in flight together may overtake each other by so many seconds."""
 _HONOURED = timedelta(seconds=62)
 """What a server or a refused login may ask us to wait; no attempt is made in the rest of a window shorter than that."""
+
+
+_AS_IF_IN_TIME = timedelta(seconds=6)
+"""A run of the same pipeline that was made so shortly before the fire time may be its own: clocks differ."""
 
 
 @dataclass(slots=True)
@@ -66,6 +72,7 @@ def violations(world: World, disk: sqlite3.Connection) -> list[str]:
         *_no_overlap(world, rows, segments),
         *_in_order(world, rows),
         *policies(timeline, segments),
+        *paused(timeline),
     ]
 
 
@@ -215,12 +222,20 @@ def _runs_match(world: World, rows: list[Row], segments: dict[str, list[Segment]
             yield f"the server never made run {row.run_id} of {row}"
         elif run.taken_back:
             yield f"{row} has a run that the server took back"
-        elif run.foreign and not (_left_behind(world, row) and (run.alike or _removed(row, segments))):
+        elif run.foreign and not _seems_ours(world, row, run, segments):
             yield f"{row} has somebody else's run"
     for run in ours:
         if holders[run.id] != 1:
             row = next((str(row) for row in rows if row.run_name == run.name), "no row")
             yield f"run {run.name} made at {world.instant(run.at)} has {holders[run.id]} started rows; {row}"
+
+
+def _seems_ours(world: World, row: Row, run: Made, segments: dict[str, list[Segment]]) -> bool:
+    """Whether nobody could tell that somebody else made this run."""
+    asked_for_at = row.claimed_at if row.manual and row.claimed_at else row.fire_time
+    offset = next(offset for at, offset in reversed(world.offsets) if at <= row.made)
+    in_time = world.instant(run.at + offset) >= asked_for_at - _AS_IF_IN_TIME
+    return (run.alike and in_time) or (_left_behind(world, row) and (run.alike or _removed(row, segments)))
 
 
 def _left_behind(world: World, row: Row) -> bool:
@@ -332,6 +347,7 @@ _CAUSES: dict[tuple[str, str | None], Callable[[_Case], str | None]] = {
     ("skipped", "overlap"): _overlap,
     ("skipped", "max_runs"): _max_runs,
     ("skipped", "excluded"): _excluded,
+    ("skipped", "paused"): lambda _: None,  # see simulation.pausing
 }
 
 

@@ -27,11 +27,15 @@ _COMMIT = 60.0
 """How long before a row is made it may have been decided: a slow disk takes half a minute."""
 _QUIET = 3600.0
 """After so long a calm all that trouble had left behind is done."""
+_LOOKS = 900.0
+"""After so long the daemon has looked at the clocks, also when it slept: simulation.process.TICK."""
 _LATE = 60.0
 _LATE_BY_SLOTS = 120.0
 """The same where the server has two start slots: the longest pause after it said that none was free."""
 _POISONED = 300.0
 """How much longer it may take while another name's requests fail: a pause of two minutes, and vain questions."""
+_POISONED_EACH, _POISONED_LATELY = 120.0, 900.0
+"""The pause that the first question about each fire of a poisoned schedule costs the others, and which ones count."""
 _FORBIDDEN = ("skip", "buffer_one")
 
 
@@ -138,7 +142,7 @@ def _held_too_long(timeline: Timeline, name: str, rows: list[Row], parts: list[S
     lasts = [last for last, _ in decided]
     times: dict[int, list[datetime]] = {}
     for calm in timeline.calms:
-        for free_begin, free_end in without(calm.begin, calm.end, busy):
+        for free_begin, free_end in without(calm.begin + _LOOKS, calm.end, busy):
             if free_end - free_begin < _LATE or not (schedule := _surely(timeline, name, free_begin, free_end)):
                 continue
             if schedule.overlap != "buffer_one":
@@ -208,6 +212,7 @@ def _bound(timeline: Timeline, due: float, sent: Sequence[float]) -> float:
     bound = _LATE_BY_SLOTS if slots else _LATE
     poison = timeline.world.scenario.poison
     if poison is not None and poison.begin - _QUIET < due < poison.end + _QUIET:
-        bound += _POISONED
+        made = (row.made for row in timeline.by_name.get(poison.schedule, ()))
+        bound += _POISONED + _POISONED_EACH * sum(due - _POISONED_LATELY < at < due + _POISONED for at in made)
     others = bisect_right(sent, due + bound) - bisect_right(sent, due - bound)
     return bound + others * (15 if slots else 2)

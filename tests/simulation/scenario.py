@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,7 @@ POISONED_QUESTIONS = (
     "answer withheld",
     "500",
     "503",
-    "refused",
+    "answer withheld",
     "HTML",
     "redirect",
     "half an answer",
@@ -83,11 +83,12 @@ class Reload:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`what` with its number of seconds, at a moment."""
+    """`what` with its number of seconds, at a moment; `schedule` where it is about one."""
 
     at: float
     what: str
     seconds: float = 0.0
+    schedule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def scenario(seed: int) -> Scenario:
     events = [*_server_events(draw), *(_clock_events(draw) if clock else ())]
     back = sum(event.seconds for event in events if event.what == "step")
     end = WEEK + CALM + max(0.0, -back) + 6 * 3600
-    return Scenario(
+    found = Scenario(
         seed=seed,
         version=version,
         begin=begin,
@@ -146,6 +147,8 @@ def scenario(seed: int) -> Scenario:
         end=end,
         poison=_poison(late),
     )
+    pauses = _pauses(Random(seed ^ 0xAB1EA), found)  # noqa: S311 - of its own, for the same reason
+    return replace(found, events=tuple(sorted([*events, *pauses], key=lambda event: event.at)))
 
 
 def _moment(draw: Random) -> float:
@@ -201,6 +204,42 @@ def _poison(draw: Random) -> Poison | None:
     return Poison(
         begin, end, schedule, draw.choice(POISONED_STARTS), draw.choice(POISONED_QUESTIONS), draw.choice([0.5, 1])
     )
+
+
+def _pauses(draw: Random, found: Scenario) -> list[Event]:
+    """What an operator has in mind: some schedules are to start nothing for a time, and then to go on."""
+    if draw.random() >= 0.4:
+        return []
+    names = sorted({name for reload in found.reloads for name in reload.schedules.schedules})
+    events = []
+    for _ in range(draw.choice([1, 2, 4, 8])):
+        name = draw.choice(names)
+        at = min(max(60.0, _pause_moment(draw, found, name)), WEEK)
+        length = draw.choice([0, 0, 0, 600, 10_000, 80_000]) * draw.uniform(0.5, 1)
+        events.append(Event(at, "pause", length, name))
+        if draw.random() < 0.35:
+            again = at + draw.choice([1, 300, 5000, 40_000]) * draw.uniform(0.5, 1)
+            length = draw.choice([0, 0, 600, 10_000, 80_000]) * draw.uniform(0.5, 1)
+            events.append(Event(min(again, WEEK), "pause", length, name))
+        if draw.random() < (0.4 if length else 0.85):
+            over = at + draw.choice([1, 60, 3000, 20_000, 100_000]) * draw.uniform(0.5, 1)
+            events.append(Event(min(over, WEEK + 3600), "resume", 0.0, name))
+    return events
+
+
+def _pause_moment(draw: Random, found: Scenario, name: str) -> float:
+    """Any; or while something goes wrong; or about a start of this schedule; or beside something else that happens."""
+    at, kind = _moment(draw), draw.random()
+    if kind < 0.3 and found.troubles:
+        trouble = draw.choice(found.troubles)
+        return draw.uniform(trouble.begin, trouble.end)
+    schedule = found.schedules_at(at).schedules.get(name)
+    if kind < 0.6 and schedule is not None:
+        soon = schedule.next_after(found.begin + timedelta(seconds=at))
+        if soon is not None:
+            return (soon + schedule.delay - found.begin).total_seconds() + draw.uniform(-2, draw.choice([0, 5, 90]))
+    others = [*(reload.at for reload in found.reloads[1:]), *(event.at for event in found.events)]
+    return draw.choice(others) + draw.uniform(-20, 20) if kind < 0.75 and others else at
 
 
 def _exclude(draw: Random, day: date) -> list[str]:

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import count
 from math import inf
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from zlib import crc32
 
 from simulation.server import SimServer
@@ -55,6 +55,24 @@ class Apply:
     """True time when it was in force for sure."""
 
 
+@dataclass(slots=True)
+class Call:
+    """An operator's `pause` (till `until`, None for no end) or `resume` of a schedule, as it was seen from outside.
+
+    `begun` and `done` in true time; who never got an answer, since the process was killed, knows nothing of the
+    `outcome`. What was `told` is from when and until when the schedule is paused.
+    """
+
+    schedule: str
+    life: int
+    begun: float
+    pauses: bool = False
+    until: datetime | None = None
+    done: float = inf
+    outcome: Literal["unknown", "done", "refused", "failed"] = "unknown"
+    told: tuple[datetime, datetime | None] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Life:
     """A process, from its beginning to its end; `killed` or not."""
@@ -75,6 +93,8 @@ class World:
         self.scenario = scenario
         self.random = Random(scenario.seed ^ 0x5EED)  # noqa: S311 - a simulation
         self._venom = Random(scenario.seed ^ 0xB0D)  # noqa: S311 - of its own, so that it changes no other draw
+        self.adversary = Random(scenario.seed ^ 0xBAD)  # noqa: S311 - the same
+        self._held_up: dict[str, Callable[[], None]] = {}
         self.true = 0.0
         self.offset = 0.0
         self.highest = scenario.begin
@@ -94,6 +114,8 @@ class World:
         """The same of suspends alone, in true time."""
         self.offsets = [(0.0, 0.0)]
         """Since when, in true time, the daemon's clock was off by so many seconds."""
+        self.calls: list[Call] = []
+        """What operators asked for, in this order."""
         self.vain: list[float] = []
         """When, in true time, something befell a question about a target, for which a fire may have to wait."""
         self.upsets: list[float] = []
@@ -213,6 +235,14 @@ class World:
         trouble = self.scenario.trouble_at(self.true)
         return trouble is not None and what in trouble.kinds and self.random.random() < trouble.rate
 
+    def cut(self) -> bool:
+        """Whether the server's connection breaks just when it has made a run for which it finds no slot."""
+        trouble = self.scenario.trouble_at(self.true)
+        breaks = trouble is not None and "lost after" in trouble.kinds and self.adversary.random() < 0.4
+        if breaks:
+            self.count("cut off while a slot is looked for")
+        return breaks
+
     def fate(self, arrival: Arrival) -> str:
         """What becomes of a request on its way."""
         kind = self._poisoned(arrival) or self._on_the_line(arrival)
@@ -256,6 +286,8 @@ class World:
             if name in self.unasked:
                 self.broken.append(f"{name} was sent again, and nobody had asked whether its run was made")
             self.unasked.add(name)
+            if (stuck := self._held_up.get(name)) is not None:
+                self.after(0.02, stuck)
             self.requests.append((self.true, self.wall, self.highest, name))
         if arrival.is_start or "name" in arrival.query:
             self.step()
@@ -264,6 +296,18 @@ class World:
         """The process has an answer, or has given up waiting for one."""
         if arrival.is_start:
             self.in_hand[run_name(arrival)] -= 1
+
+    def hold_up(self, arrival: Arrival, seconds: float, release: Callable[[], None]) -> None:
+        """A start is stuck on its way: it arrives together with the next one for that run, and no later than this."""
+        name = run_name(arrival)
+
+        def let_go() -> None:
+            if self._held_up.get(name) is let_go:
+                del self._held_up[name]
+                release()
+
+        self._held_up[name] = let_go
+        self.after(seconds, let_go)
 
     def told(self, arrival: Arrival, status: int | None, body: object) -> None:
         """What the process gets for an answer, None for no connection: it may tell whether there is such a run."""

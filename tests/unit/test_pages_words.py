@@ -153,6 +153,8 @@ def status(**values: object) -> Status:
         pytest.param(
             {"server": {"available": False, "unavailable_since": NOW}}, ["since 2026-11-23 12:30:00Z"], id="server away"
         ),
+        pytest.param({"started_at": NOW - MINUTE}, ["http://zenml has not answered"], id="server never heard of"),
+        pytest.param({"started_at": NOW - MINUTE, "server": {"version": "0.98.0"}}, [], id="server heard of"),
         pytest.param({"server": {"token_valid_until": NOW - MINUTE}}, ["token"], id="token ended"),
         pytest.param({"server": {"token_valid_until": NOW + MINUTE}}, [], id="token that is renewed"),
         pytest.param({"reload": ShownReload(at=NOW, applied=False, error="x")}, ["refused (x)"], id="refused"),
@@ -166,3 +168,10 @@ def test_what_is_not_well(values: dict[str, object], said: list[str]) -> None:
     assert len(found) == len(said)
     assert all(part in concern.text for part, concern in zip(said, found, strict=True))
     assert len(concerns(status(), "disk I/O error")) == 1
+    assert "is stopping" in concerns(status(), phase="stopping")[0].text
+
+
+def test_one_that_does_not_resolve_is_shown_by_itself() -> None:
+    """A paused one would not be among those of state `unresolved`."""
+    assert concerns(status(unresolved={"a": "?"}))[0].link == "/schedules/a"
+    assert concerns(status(unresolved={"a": "?", "b": "?"}))[0].link == "/?state=unresolved"

@@ -113,6 +113,11 @@ def test_http(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert read is not None
     file.write_text("another-0123456789abcdef\n")
     assert read() == "another-0123456789abcdef"
+    for wrong in ("another-0123\n", "another-0123456789abcdef\n2\n", "schlüssel-0123456789abcdef\n"):
+        file.write_text(wrong)
+        with pytest.raises(SettingsError, match="http_token has") as error:
+            read()
+        assert "0123" not in f"{error.value}"
 
 
 def test_an_unknown_key_of_the_file_gets_a_near_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from base64 import urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,7 +14,7 @@ from zendaemon.core.address import Address
 from zendaemon.core.errors import SettingsError
 from zendaemon.web.cursors import Cursor
 from zendaemon.web.refusals import Refused
-from zendaemon.web.security import Access, Failures
+from zendaemon.web.security import Access, Complaints, Failures
 
 TOKEN = "0123456789abcdef"
 
@@ -37,6 +39,17 @@ def test_senders_are_bounded_and_the_latest_stay() -> None:
     assert len(failures._known) == 10
     assert failures.wait("999", 1) > 0
     assert failures.wait("0", 1) == 0
+
+
+def test_a_sender_is_said_once_a_minute_and_all_together_seldom() -> None:
+    complaints = Complaints(window=60, most=3)
+    assert [complaints.due(sender, 0) for sender in "aaba"] == [True, False, True, False]
+    assert [complaints.due(sender, 30) for sender in "abcd"] == [False, False, True, False], "no more than three"
+    assert complaints.due("d", 60)
+    assert complaints.due("a", 60)
+    assert not complaints.due("c", 89)
+    assert complaints.due("c", 90)
+    assert len(complaints._said) == 3
 
 
 def status(access: Access, sender: str = "192.0.2.1", **headers: str) -> int:
@@ -78,6 +91,13 @@ def test_a_token_that_cannot_be_read_lets_nobody_in() -> None:
     assert status(access, authorization="Bearer ") == status(access, authorization=f"Bearer {TOKEN}") == 503
 
 
+def test_a_token_is_compared_by_the_bytes_that_were_sent() -> None:
+    access = Access(Address("127.0.0.1", 1), lambda: "schlüssel-der-tests", lambda: 0.0)
+    assert status(access, authorization="Bearer " + "schlüssel-der-tests".encode().decode("latin-1")) == 200
+    assert status(access, authorization="Bearer schlüssel-der-tests") == 401
+    assert status(access, authorization="Bearer \u4e00") == 401
+
+
 @pytest.mark.parametrize("token", ["", "   "])
 def test_an_empty_token_opens_nothing(token: str) -> None:
     access = Access(Address("127.0.0.1", 1), lambda: TOKEN, lambda: 0.0)
@@ -95,6 +115,16 @@ def test_a_cursor_is_read_as_it_was_written(fire_time: datetime, schedule: str, 
     assert Cursor.read(str(cursor)) == cursor
     assert len(str(cursor)) <= 400
     assert cursor.until == fire_time + timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["9999-12-31T23:59:59.999999+00:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-11-23T02:00"],
+)
+def test_a_cursor_beyond_the_ends_of_time_is_none(time: str) -> None:
+    text = urlsafe_b64encode(json.dumps([time, "a", False]).encode()).decode()
+    with pytest.raises(ValueError, match="is no cursor"):
+        Cursor.read(text)
 
 
 @given(st.text(max_size=60) | st.binary(max_size=40).map(lambda data: data.decode("latin-1")))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 STEPS = 4
 NOTES = 5
-FRAME = 21
+FRAME = 22
 """Lines of the live view beside the latest fires."""
 COLOURS = {"initializing": "yellow", "running": "cyan", "completed": "green", "failed": "red"}
 
@@ -207,6 +207,7 @@ class LiveShow:
         room = max(3, self._console.height - FRAME)
         parts: list[RenderableType] = [
             Text(f"zendaemon demo, ZenML {self._about.version}", style="bold"),
+            Text(f"Status page: {self._about.daemon.page()}", style="bold"),
             *_health(self._glance),
             Text(),
             _schedules(self._glance, clock.now()),

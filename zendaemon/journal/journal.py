@@ -119,6 +119,10 @@ class Journal:
         """See store.save_pause."""
         await self._write(lambda connection: store.save_pause(connection, pause))
 
+    async def drop_pause(self, name: str) -> None:
+        """Forget that a schedule ever had a pause."""
+        await self._write(lambda connection: store.drop_pause(connection, name))
+
     async def record(self, closed: Fire) -> None:
         """Write how a claimed fire ended."""
         await self._write(lambda connection: store.record(connection, [closed]))

@@ -186,6 +186,10 @@ def save_pause(connection: Connection, pause: Pause) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=["schedule"], set_=values))
 
 
+def drop_pause(connection: Connection, name: str) -> None:
+    connection.execute(delete(pauses).where(pauses.c.schedule == name))
+
+
 def load_pauses(connection: Connection) -> list[Pause]:
     return [Pause(**row._mapping) for row in connection.execute(select(pauses))]  # noqa: SLF001 - its public name
 

@@ -76,7 +76,7 @@ def _reading(operations: Operations) -> APIRouter:
     @router.get("/schedules", response_model=SchedulePage, responses=_links(_EACH_SCHEDULE))
     def schedules(wanted: Annotated[SchedulesWanted, Query()]) -> Response:
         """Schedules, each with its latest 20 fires."""
-        names = select(operations.briefs(), wanted)
+        names = select(operations.briefs(), wanted, operations.last() if wanted.needs_last else {})
         shown = names[wanted.offset : wanted.offset + wanted.limit]
         found = tuple(operations.schedules(shown, outcomes=OUTCOMES))
         return _json(SchedulePage(total=len(names), offset=wanted.offset, schedules=found))

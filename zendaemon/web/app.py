@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.resources import files
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,7 +17,7 @@ from zendaemon.web.refusals import Refused, handle_all
 from zendaemon.web.security import READS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from starlette.types import Scope
 
@@ -47,17 +48,22 @@ def create_app(operations: Operations, access: Access, metrics: Metrics | None =
     _add_health(app, operations)
     if metrics is not None:
         _add_metrics(app, metrics)
-    in_service = Depends(serving(operations))
-    app.include_router(api(operations), dependencies=[in_service])
-    _add_pages(app, operations)
+    check = serving(operations)
+
+    async def in_service(request: Request) -> None:
+        check(request)
+
+    app.include_router(api(operations), dependencies=[Depends(in_service)])
+    app.include_router(pages(operations, check, can_act=access.token is not None), include_in_schema=False)
+    _add_files(app)
     describe(app, access)
     return app
 
 
-def serving(operations: Operations) -> Callable[[Request], Awaitable[None]]:
-    """A dependency that lets requests in only while there is a schedule set, and posts only till the drain."""
+def serving(operations: Operations) -> Callable[[Request], None]:
+    """Raises Refused for requests while there is no schedule set, and for posts from the drain on."""
 
-    async def check(request: Request) -> None:
+    def check(request: Request) -> None:
         readiness = operations.ready()
         if readiness.ok or (operations.phase == "stopping" and request.method in READS):
             return
@@ -66,8 +72,7 @@ def serving(operations: Operations) -> Callable[[Request], Awaitable[None]]:
     return check
 
 
-def _add_pages(app: FastAPI, operations: Operations) -> None:
-    app.include_router(pages(operations), include_in_schema=False, dependencies=[Depends(serving(operations))])
+def _add_files(app: FastAPI) -> None:
     app.mount("/static", _Files(directory=str(files("zendaemon.web") / "static")), name="static")
 
 
@@ -93,9 +98,14 @@ def _add_health(app: FastAPI, operations: Operations) -> None:
     def answer(health: Health) -> Response:
         return Response(health.model_dump_json(), 200 if health.ok else 503, media_type="application/json")
 
+    looking: list[asyncio.Task[Health]] = []
+
     @app.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
     async def healthz() -> Response:
-        return answer(await operations.health())
+        """One look at a time, for all who ask meanwhile: anybody may ask, as often as they like."""
+        if not looking or looking[0].done():
+            looking[:] = [asyncio.create_task(operations.health())]
+        return answer(await asyncio.shield(looking[0]))
 
     @app.api_route("/readyz", methods=["GET", "HEAD"], include_in_schema=False)
     async def readyz() -> Response:

@@ -100,7 +100,8 @@ def durations(points: Sequence[Point], what: str) -> Markup:
             f"<title>{title}</title></use>"
         )
     middle = sorted(point.seconds for point in points)[len(points) // 2]
-    label = f"{what} of the latest {len(points)} fires: median {seconds(middle)}, most {seconds(worst)}"
+    fires = "one fire" if len(points) == 1 else f"the latest {len(points)} fires"
+    label = f"{what} of {fires}: median {seconds(middle)}, most {seconds(worst)}"
     return Markup(  # noqa: S704 - numbers, and words of ours
         f'<svg class="chart" role="img" aria-label="{escape(label)}" viewBox="0 0 {width} {height}">'
         f"{grid}<g>{''.join(marks)}</g>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
@@ -37,9 +37,11 @@ class Cursor:
         try:
             time, schedule, manual = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
             fire_time = datetime.fromisoformat(time)
-        except (ValueError, TypeError, RecursionError):
-            raise ValueError("is no cursor; take it from `next_cursor`, or leave it away for the first page") from None
-        if fire_time.tzinfo is None or not isinstance(schedule, str) or not isinstance(manual, bool):
+            known = fire_time.tzinfo is not None and isinstance(schedule, str) and isinstance(manual, bool)
+            fire_time = fire_time.astimezone(UTC) + _TICK - _TICK  # neither end of time has a next page
+        except (ValueError, TypeError, RecursionError, OverflowError):
+            known = False
+        if not known:
             raise ValueError("is no cursor; take it from `next_cursor`, or leave it away for the first page")
         return cls(fire_time, schedule, manual)
 

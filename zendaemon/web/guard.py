@@ -9,7 +9,7 @@ import structlog
 from starlette.datastructures import MutableHeaders
 
 from zendaemon.web.refusals import Refused
-from zendaemon.web.security import HEADERS, READS
+from zendaemon.web.security import HEADERS, READS, WrongToken
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -47,6 +47,8 @@ class Guard:
         try:
             await self._app(scope, await self._admit(scope, receive), guarded)
         except Refused as refused:
+            if isinstance(refused, WrongToken) and refused.worth_saying:
+                log.warning("http.refused", sender=refused.sender, reason=refused.message)
             await refused.answer()(scope, receive, guarded)
         except Exception:
             log.exception("http.error", method=scope["method"], path=scope["path"])

@@ -10,7 +10,7 @@ import heapq
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from hashlib import sha256
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -25,12 +25,15 @@ from zendaemon.core.fire import FireState
 from zendaemon.core.shown import ScheduleState
 from zendaemon.journal import Wanted
 from zendaemon.operations import NoSuchSchedule
-from zendaemon.web import charts, picture, table, words
+from zendaemon.web import charts, listing, picture, table, words
 from zendaemon.web.concerns import concerns
+from zendaemon.web.refusals import Refused
 from zendaemon.web.trouble import grouped
+from zendaemon.web.wire import MAX_SEARCH, LastFire, instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from zendaemon.core.shown import ShownFire
     from zendaemon.operations import Brief, Operations
@@ -49,10 +52,13 @@ _CROWDED = 10
 Context = dict[str, Any]
 
 
-def pages(operations: Operations) -> APIRouter:
-    """All pages. What they read is read in the thread pool."""
+def pages(operations: Operations, serving: Callable[[Request], None], *, can_act: bool) -> APIRouter:
+    """All pages. What they read is read in the thread pool.
+
+    `serving` raises Refused while there is nothing to show; `can_act` tells whether a token is configured.
+    """
     router = APIRouter(default_response_class=HTMLResponse)
-    renderer = _Renderer(operations)
+    renderer = _Renderer(operations, serving, environment(can_act=can_act))
     for path, page in (
         ("/", overview),
         ("/schedules/{name}", schedule),
@@ -73,24 +79,38 @@ class Page:
 
 
 class _Renderer:
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, operations: Operations, serving: Callable[[Request], None], templates: Environment) -> None:
         self._operations = operations
-        self._templates = environment()
+        self._serving = serving
+        self._templates = templates
         self._turns = threading.BoundedSemaphore(AT_ONCE)
 
     def endpoint(self, page: Callable[[Operations, Request], Page]) -> Callable[[Request], Response]:
         def answer(request: Request) -> Response:
-            return self._answer(page, request)
+            try:
+                self._serving(request)
+                return self._answer(page, request)
+            except Refused as refused:
+                if "text/html" not in request.headers.get("accept", ""):
+                    raise  # the page's own script, or a program
+                return self._wait(refused)
 
         return answer
+
+    def _wait(self, refused: Refused) -> Response:
+        """A page that a browser asks for again by itself, by its Refresh header."""
+        seconds = refused.headers["Retry-After"]
+        text = self._templates.get_template("wait.html").render(refused=refused, seconds=seconds)
+        headers = {"Retry-After": seconds, "Refresh": seconds, "Cache-Control": "no-store"}
+        return HTMLResponse(text, refused.status, headers)
 
     def _answer(self, page: Callable[[Operations, Request], Page], request: Request) -> Response:
         with self._turn() as mine:
             if not mine:
-                return Response("too many pages are asked for at once", 503, {"Retry-After": "5"}, "text/plain")
+                raise Refused(503, "too many pages are asked for at once", "wait a moment", {"Retry-After": "5"})
             text, status = self._render(page, request)
         etag = f'"{sha256(text).hexdigest()[:32]}"'
-        headers = {"ETag": etag, "Cache-Control": "no-cache"}
+        headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
         if status == 200 and request.headers.get("if-none-match") == etag:
             return Response(status_code=304, headers=headers)
         return HTMLResponse(text, status, headers)
@@ -112,12 +132,13 @@ class _Renderer:
             error = unreadable.message
             made = Page("unreadable.html", {"error": unreadable}, 503)
         status = self._operations.status()
-        common = {"status": status, "concerns": concerns(status, error), "path": request.url.path}
+        found = concerns(status, error, self._operations.phase)
+        common = {"status": status, "concerns": found, "path": request.url.path}
         text = self._templates.get_template(made.template).render(common | made.context)
         return text.encode(errors="replace"), made.status
 
 
-def environment() -> Environment:
+def environment(*, can_act: bool) -> Environment:
     """The templates, with the words that they use. Everything is escaped but what charts make."""
     made = Environment(
         loader=PackageLoader("zendaemon.web"),
@@ -136,6 +157,7 @@ def environment() -> Environment:
     }
     made.globals |= {
         "version": __version__,
+        "can_act": can_act,
         "marks": words.MARKS,
         "reasons": words.REASONS,
         "mark": words.mark,
@@ -151,16 +173,19 @@ def environment() -> Environment:
 def overview(operations: Operations, request: Request) -> Page:
     query = table.Query.of(request.query_params)
     briefs = operations.briefs()
-    found = table.select(briefs, operations.last() if query.needs_last else {}, query)
+    last = operations.last() if query.wanted.needs_last else {}
+    found = table.Page.of(listing.select(briefs, query.wanted, last), query.page)
     trouble = grouped(operations.trouble(clock.now() - _TROUBLE_AGE, _TROUBLE_ROWS))
     context = {
         "query": query,
+        "wanted": query.wanted,
+        "max_search": MAX_SEARCH,
         "found": found,
         "total": len(briefs),
         "rows": operations.schedules(found.names),
         "latest": operations.latest(found.names),
-        "tags": table.tags(briefs),
-        "lasts": table.LASTS,
+        "tags": listing.tags(briefs),
+        "lasts": list(LastFire),
         "trouble": trouble[:_SHOWN],
         "more_trouble": len(trouble) - _SHOWN,
         "recent": operations.recent(_LISTED),
@@ -218,10 +243,9 @@ def _history(operations: Operations, wanted: Wanted) -> tuple[list[ShownFire], s
 
 def _instant(text: str) -> datetime | None:
     try:
-        found = datetime.fromisoformat(text)
+        return instant(text)
     except ValueError:
         return None
-    return found if found.tzinfo is not None else None
 
 
 def timeline(operations: Operations, request: Request) -> Page:

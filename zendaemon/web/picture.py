@@ -66,7 +66,7 @@ def trouble(minute: Minute) -> int:
 
 def crowded(timeline: Timeline, count: int) -> list[Minute]:
     """The most crowded minutes to come, those with more than one fire, the most crowded first."""
-    busy = [minute for minute in timeline.future if minute.count > 1]
+    busy = [minute for minute in timeline.future if minute.count > 1 and minute.minute > timeline.now]
     return sorted(busy, key=lambda minute: (-minute.count, minute.minute))[:count]
 
 

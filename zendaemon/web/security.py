@@ -61,6 +61,36 @@ class Failures:
             self._known.popitem(last=False)
 
 
+class WrongToken(Refused):
+    """A token that was refused; `worth_saying` tells whether the log is to have it, of all that `sender` tries."""
+
+    def __init__(self, refused: Refused, sender: str, *, worth_saying: bool) -> None:
+        super().__init__(refused.status, refused.message, refused.remedy, refused.headers)
+        self.sender = sender
+        self.worth_saying = worth_saying
+
+
+@dataclass(slots=True)
+class Complaints:
+    """Which refused tokens are said: one of each sender within `window` seconds, and `most` of all senders together.
+
+    No more senders than that are remembered, so that nobody can fill the log or the memory.
+    """
+
+    window: float = 60.0
+    most: int = 60
+    _said: OrderedDict[str, float] = field(default_factory=OrderedDict)
+
+    def due(self, sender: str, now: float) -> bool:
+        """Whether to say this one, which counts as said then. `now` is in monotonic seconds."""
+        while self._said and now - next(iter(self._said.values())) >= self.window:
+            self._said.popitem(last=False)
+        if sender in self._said or len(self._said) >= self.most:
+            return False
+        self._said[sender] = now
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """The rules. `token` reads the token, anew at each call; None where none is configured.
@@ -73,6 +103,7 @@ class Access:
     monotonic: Callable[[], float]
     hosts: frozenset[str] = frozenset()
     failures: Failures = field(default_factory=Failures)
+    complaints: Complaints = field(default_factory=Complaints)
 
     @property
     def open(self) -> bool:
@@ -115,19 +146,17 @@ class Access:
         if not given:
             raise Refused(401, "this needs the daemon's token", "send it as `Authorization: Bearer ...`", challenge)
         if wait := self.failures.wait(sender, now):
-            raise Refused(
-                429,
-                "too many wrong tokens came from this address",
-                f"wait {ceil(wait)} s",
-                {"Retry-After": str(ceil(wait))},
-            )
+            headers = {"Retry-After": str(ceil(wait))}
+            refused = Refused(429, "too many wrong tokens came from this address", f"wait {ceil(wait)} s", headers)
+            raise WrongToken(refused, sender, worth_saying=self.complaints.due(sender, now))
         try:
             wanted = token()
         except SettingsError:
             raise Refused(503, "the daemon cannot read its token", "its file must be readable for its user") from None
         if not hmac.compare_digest(_token(given, basic=basic), wanted.encode()):
             self.failures.add(sender, now)
-            raise Refused(401, "the token is wrong", "compare it with that of ZENDAEMON_HTTP_TOKEN", challenge)
+            refused = Refused(401, "the token is wrong", "compare it with that of ZENDAEMON_HTTP_TOKEN", challenge)
+            raise WrongToken(refused, sender, worth_saying=self.complaints.due(sender, now))
 
 
 def _token(authorization: str, *, basic: bool) -> bytes:
@@ -139,7 +168,7 @@ def _token(authorization: str, *, basic: bool) -> bytes:
     value = value.strip()
     match scheme.lower():
         case "bearer":
-            return value.encode()
+            return value.encode("latin-1", "replace")  # the bytes that were sent
         case "basic" if basic:
             try:
                 return b64decode(value, validate=True).partition(b":")[2]

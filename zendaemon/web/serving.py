@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,10 @@ HEAD_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 15
 GRACE_SECONDS = 2
 RETRY_SECONDS = 30.0
+STALL_SECONDS = 30.0
+"""For which an answer may wait for a client to read on."""
+SWITCH_SECONDS = 0.001
+"""After which a thread that makes a page lets the engine's loop go on; Python's own 5 ms add up over its many turns."""
 
 
 class WebServer:
@@ -42,6 +47,7 @@ class WebServer:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        sys.setswitchinterval(SWITCH_SECONDS)
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         _redirect_log()
         self._task = asyncio.create_task(self._serve(), name="http")
@@ -137,9 +143,10 @@ class _Server(Server):
 
 
 class Connection(H11Protocol):
-    """One of a bounded number, and a request's head must come within a bounded time."""
+    """One of a bounded number; a request's head must come, and its answer be read, within a bounded time."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         if len(self.connections) >= CONNECTIONS:
@@ -147,13 +154,28 @@ class Connection(H11Protocol):
             transport.abort()
             return
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # whatever the system does not take at once counts as waiting
         self._watch()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         self._watch()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(STALL_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._read_on()
+        super().resume_writing()
+
+    def _read_on(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._read_on()
         self._watch(done=True)
         super().connection_lost(exc)
 

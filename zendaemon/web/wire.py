@@ -14,10 +14,12 @@ from zendaemon.core.shown import ScheduleState
 from zendaemon.operations import MAX_NOTE
 from zendaemon.web.cursors import Cursor
 
+MAX_SEARCH = 200
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
-def _instant(value: object) -> datetime | None:
+def instant(value: object) -> datetime | None:
+    """An instant in UTC from a text in the form of RFC 3339. Raises ValueError with the remedy."""
     if value is None:
         return None
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):
@@ -40,7 +42,7 @@ def _cursor(value: str) -> str:
 
 
 Instant = Annotated[
-    datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
+    datetime, BeforeValidator(instant), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
 ]
 
 
@@ -53,25 +55,48 @@ class Nothing(Wire):
 
 
 class Order(StrEnum):
-    """`-` turns it round. `next_fire_time` has those that fire no more at the end; equals are sorted by name."""
+    """`-` turns it round; `state` has the worst first, and equals are sorted by name.
+
+    Those without a next or a last fire are at the end, either way.
+    """
 
     NAME = "name"
     NAME_DOWN = "-name"
     NEXT = "next_fire_time"
     NEXT_DOWN = "-next_fire_time"
+    LAST = "last_fire_time"
+    LAST_DOWN = "-last_fire_time"
     STATE = "state"
     STATE_DOWN = "-state"
 
 
-class SchedulesWanted(Wire):
-    """`search` is part of the name, the description, the target or a tag, in any case; all filters must fit."""
+class LastFire(StrEnum):
+    """What the last fire was: its state; `trouble`, if it failed, was missed, or its run failed; `none` without one."""
 
-    search: str | None = Field(None, max_length=200)
+    TROUBLE = "trouble"
+    CLAIMED = "claimed"
+    STARTED = "started"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+    NONE = "none"
+
+
+class SchedulesWanted(Wire):
+    """Each word of `search` is in the name, the description, the target or a tag, in any case; all filters must fit."""
+
+    search: str | None = Field(None, max_length=MAX_SEARCH)
     state: ScheduleState | None = None
+    last: LastFire | None = None
     tag: str | None = Field(None, max_length=255)
     sort: Order = Order.NAME
     offset: int = Field(0, ge=0, le=1_000_000)
     limit: int = Field(100, ge=1, le=500)
+
+    @property
+    def needs_last(self) -> bool:
+        """Whether the latest fire of every schedule must be known."""
+        return self.last is not None or self.sort.removeprefix("-") == Order.LAST
 
 
 class FiresWanted(Wire):

@@ -250,16 +250,19 @@
       if (given && ![403, 429].includes(answer.status)) token.set(given); // it was right, whatever became of the rest
       if (answer.ok) say(DONE[what](JSON.parse(text)));
       else say(`Not done: ${wordsOf(answer.status, text)}`, true);
+      return answer.ok;
     } catch {
       say("Not done: the daemon does not answer.", true);
+    } finally {
+      again();
     }
-    again();
   }
 
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("button");
     if (!button) return;
-    if (button.dataset.dialog) $(`#${button.dataset.dialog}`).showModal();
+    if (button.getAttribute("aria-disabled") === "true") say($(`#${button.getAttribute("aria-describedby")}`).textContent, true);
+    else if (button.dataset.dialog) $(`#${button.dataset.dialog}`).showModal();
     else if ("close" in button.dataset) button.closest("dialog").close("");
     else if (button.dataset.act) {
       button.disabled = true;
@@ -275,8 +278,8 @@
 
   for (const form of all("dialog form[data-act]")) {
     form.addEventListener("submit", () => {
-      act(form.dataset.act, form.dataset.to, form.dataset.act === "pause" ? pauseOf(form) : undefined);
-      form.reset();
+      const body = form.dataset.act === "pause" ? pauseOf(form) : undefined;
+      act(form.dataset.act, form.dataset.to, body).then((done) => { if (done) form.reset(); }); // else it is kept
     });
     form.addEventListener("reset", () => setTimeout(offerTime));
   }
