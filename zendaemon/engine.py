@@ -8,7 +8,7 @@ network.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -129,7 +129,8 @@ class Engine:
         while undecided:
             undecided = closing & await self._decide(undecided, now, closing)
         enabled = new.enabled()
-        self._activity.count(await self._journal.run_counts(self._activity.to_count(enabled)))
+        uncounted = self._activity.uncounted(enabled)
+        self._activity.count(uncounted, await self._journal.run_counts(uncounted))
         rules = {schedule.name: rule_text(schedule.trigger) for schedule in enabled}
         self._watermarks = await self._journal.sync(rules, anew, now)
         self.schedules = new
@@ -177,11 +178,9 @@ class Engine:
         """Decide for ever. A journal that cannot be written stops the deciding, never the task."""
         while True:
             self._go_on()
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(TICK):
                     await self._wake.wait()
-            except TimeoutError:
-                pass
             now = self.awake.look()
             if self.timers is not None:
                 self.timers.tick(now, self._monotonic())

@@ -190,7 +190,9 @@ def _late(timeline: Timeline, row: Row, calm: Calm, first: Mapping[str, float], 
     instant = timeline.world.instant
     if not instant(calm.begin + calm.offset) < row.last <= instant(calm.end + calm.offset):
         return None
-    if not (schedule := _surely(timeline, row.schedule, calm.begin, calm.end)) or schedule.overlap == "buffer_one":
+    came = (row.last - instant(calm.offset)).total_seconds()
+    schedule = _surely(timeline, row.schedule, max(calm.begin, came - _QUIET), min(calm.end, came + _QUIET))
+    if schedule is None or schedule.overlap == "buffer_one":
         return None
     due = timeline.due(row.last, schedule, calm)
     bound = _bound(timeline, due, sent)

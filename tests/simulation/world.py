@@ -247,7 +247,7 @@ class World:
         """What becomes of a request on its way."""
         kind = self._poisoned(arrival) or self._on_the_line(arrival)
         if kind != "well":
-            if not (arrival.is_start or "/runs" in arrival.path):
+            if not (arrival.is_start or "/runs/" in arrival.path):
                 self.vain.append(self.true)
             self.count(kind)
             self.note(f"{kind}: {arrival.method} {arrival.path}")

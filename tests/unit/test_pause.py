@@ -118,8 +118,8 @@ class Life:
         if self.pause is not None:
             first = self.schedule.trigger.next_after(self.watermark)
             pause = pause.in_place_of(self.pause, first and first + self.schedule.delay)
-            if self.pause.holds(self.now):  # the one before is cut short where it is replaced
-                self.cover(self.pause, self.now)
+            if self.pause.holds(self.now):  # it goes on in the one that takes its place
+                self.covered.remove(self.pause)
         self.pause = pause
         self.covered.append(pause)
 
