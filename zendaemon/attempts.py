@@ -211,7 +211,7 @@ class Attempts:
         try:
             run = await self._start_or_find(work)
         except _NotSettled as wait:
-            work.in_vain = False
+            work.in_vain = 0
             self._later(wait.seconds, work)
         except _Lapsed:
             await self._give_up(work, work.end or retry.lapsed(work.failure, work.tried))
@@ -305,7 +305,8 @@ class Attempts:
     async def _after(self, work: Work, failure: ZendaemonError) -> None:
         """Retry, ask or give up, as core.retry decides."""
         self._note(failure)
-        work.in_vain = work.asking and isinstance(failure, Unavailable) and failure.reached
+        vain = work.asking and isinstance(failure, Unavailable) and failure.reached
+        work.in_vain = work.in_vain + 1 if vain else 0
         if work.asking and isinstance(failure, Unavailable) and failure.busy:
             failure = failure.for_a_question()
         if work.end is None:

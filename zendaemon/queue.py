@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 T = TypeVar("T")
-Rank = tuple[bool, int, "datetime", "datetime"]
+Rank = tuple[int, int, "datetime", "datetime"]
 """The lower goes first."""
 
 

@@ -232,6 +232,5 @@ def test_schemathesis_finds_nothing(make: Callable[..., Daemon], tmp_path: Path,
         )
         assert found.returncode == 0, found.stdout[-8000:] + found.stderr
         assert int(re.findall(r"(\d+) generated, \1 passed", found.stdout)[0]) > 100, found.stdout
-        assert "No issues found" in found.stdout
         assert client.get("/healthz").status_code == 200
     assert not daemon.events("http.error")

@@ -194,6 +194,8 @@ def _late(timeline: Timeline, row: Row, calm: Calm, first: Mapping[str, float], 
     schedule = _surely(timeline, row.schedule, max(calm.begin, came - _QUIET), min(calm.end, came + _QUIET))
     if schedule is None or schedule.overlap == "buffer_one":
         return None
+    if row.last not in fires(schedule, *span(timeline.world.scenario.begin)):
+        return None  # a fire of another definition, which came when the clock had been set back to before it
     due = timeline.due(row.last, schedule, calm)
     bound = _bound(timeline, due, sent)
     quiet = timeline.calms_of(row.schedule, calm)

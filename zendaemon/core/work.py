@@ -25,7 +25,7 @@ CLOCK_SET_BACK = timedelta(days=1)
 class Work:
     """A fire in hand. Seconds are those of clocks that no change of the wall clock touches.
 
-    While `asking`, only a question about this one fire is under way; `in_vain` when the last one got no answer. Before
+    While `asking`, only a question about this one fire is under way; `in_vain` counts those without an answer. Before
     `settle_at` a lost request may still be at work. At `taken_at` the fire came into this process's hands, new or
     `left_behind` by an earlier one, and `skew` was the server's clock minus ours. `end` is how the fire is closed once
     the server has been asked a last time and has no run of it.
@@ -40,7 +40,7 @@ class Work:
     tried: retry.Tried = field(default_factory=retry.Tried)
     ask_first: bool = False
     asking: bool = False
-    in_vain: bool = False
+    in_vain: int = 0
     settle_at: float = 0.0
     failure: ZendaemonError | None = None
     end: retry.GiveUp | None = None
@@ -66,11 +66,11 @@ class Work:
         return max(now - self.asked_for_at, known) + CLOCK_SET_BACK if self.left_behind else known + CLOCK_TOLERANCE
 
 
-def rank(work: Work) -> tuple[bool, int, datetime, datetime]:
+def rank(work: Work) -> tuple[int, int, datetime, datetime]:
     """The lower begins first: by priority, then the oldest; what a catch-up claims later than others is younger.
 
-    Those whose questions the server does not answer come last: it may be unwell with these alone, and each can take it
-    half a minute.
+    Those whose questions the server does not answer come after the others, the least often asked first: it may be
+    unwell with some of them alone, and each can take it half a minute.
     """
     fire = work.fire
     return work.in_vain, -work.schedule.priority, fire.claimed_at or fire.fire_time, fire.fire_time
