@@ -63,7 +63,10 @@ class Server(Protocol):
 
     @property
     def skew(self) -> timedelta:
-        """The server's clock minus ours."""
+        """The server's clock minus ours; it may be out by `skew_within`."""
+
+    @property
+    def skew_within(self) -> timedelta: ...
 
     async def start(
         self, resolved: Resolved, config: Mapping[str, JsonValue], tags: Sequence[str], key: UUID
@@ -268,9 +271,10 @@ class Attempts:
         """Raise NameTaken, with the run's id, when the run of that name cannot be this fire's."""
         if run.pipeline_id is not None and run.pipeline_id != resolved.pipeline_id:
             raise _Foreign(f"run {run.id} of another pipeline has the name {run.name!r}")
-        if run.created is None or run.created >= work.asked_for_at + work.skew - CLOCK_TOLERANCE:
+        tolerance = CLOCK_TOLERANCE + self._server.skew_within
+        if run.created is None or run.created >= work.asked_for_at + work.skew - tolerance:
             return  # by the server's clock as it was when the fire came into our hands
-        if self._age(run) > work.age(self._now(), self._elapsed()):
+        if self._age(run) > work.age(self._now(), self._elapsed()) + self._server.skew_within:
             raise _Foreign(f"run {run.id} with the name {run.name!r} was there before the fire time")
 
     def _check_settled(self, run: Run) -> None:
@@ -305,8 +309,7 @@ class Attempts:
     async def _after(self, work: Work, failure: ZendaemonError) -> None:
         """Retry, ask or give up, as core.retry decides."""
         self._note(failure)
-        vain = work.asking and isinstance(failure, Unavailable) and failure.reached
-        work.in_vain = work.in_vain + 1 if vain else 0
+        work.in_vain = work.in_vain + 1 if work.asking and isinstance(failure, Unavailable) and failure.reached else 0
         if work.asking and isinstance(failure, Unavailable) and failure.busy:
             failure = failure.for_a_question()
         if work.end is None:

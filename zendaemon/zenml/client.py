@@ -83,6 +83,11 @@ class ZenML:
         return self._wire.skew
 
     @property
+    def skew_within(self) -> timedelta:
+        """How much `skew` may be out."""
+        return self._wire.skew_within
+
+    @property
     def known(self) -> ServerInfo | None:
         """What the server was when it was last asked."""
         return self._info

@@ -97,6 +97,7 @@ class Wire:
         self._now = now
         self._elapsed = elapsed
         self._server_at: datetime | None = None
+        self._within = timedelta()
         """What the server's clock showed when `elapsed` was 0; None before its first answer."""
         self._limits = limits
         self._slots = asyncio.Semaphore(limits.concurrency)
@@ -166,12 +167,18 @@ class Wire:
         skew = self._server_at + timedelta(seconds=self._elapsed()) - self._now()
         return skew if abs(skew) > _CLOCK_GRAIN else timedelta()
 
+    @property
+    def skew_within(self) -> timedelta:
+        """How much `skew` may be out: by the Date's grain, and half the length of the call that told it."""
+        return self._within
+
     def _note_clock(self, answer: httpx.Response, begin: datetime, end: datetime) -> None:
-        """Correct `skew` where it is out by more than the Date's grain and the length of the call explain."""
+        """Correct `skew` where this answer tells it better than the one before, or contradicts it."""
         date = http_date(answer.headers.get("date", ""))
         if date is None or "age" in answer.headers:
             return
         took = abs(end - begin) / 2
         seen = date + _CLOCK_GRAIN + took - end
-        if self._server_at is None or abs(seen - self.skew) > _CLOCK_GRAIN + took:
-            self._server_at = end + seen - timedelta(seconds=self._elapsed())
+        within = _CLOCK_GRAIN + took
+        if self._server_at is None or within < self._within or abs(seen - self.skew) > within + self._within:
+            self._server_at, self._within = end + seen - timedelta(seconds=self._elapsed()), within
