@@ -89,7 +89,6 @@ class _Lapsed(Exception):
 
 class Attempts:
     """Starts claimed fires at one server. `on_closed` is called with each fire that got its final state.
-
     `paused` tells of a schedule's name whether it is to start nothing; fires by hand are started all the same.
     """
 
@@ -122,7 +121,8 @@ class Attempts:
 
     def submit(self, fire: Fire, schedule: Schedule) -> None:
         """Take a fire that has just been claimed."""
-        work = Work(fire=fire, schedule=schedule, taken_at=self._elapsed(), skew=self._server.skew)
+        skew = self._server.skew if self._server.skew_within else None  # nothing is known before the first answer
+        work = Work(fire=fire, schedule=schedule, taken_at=self._elapsed(), skew=skew)
         if len(self._deadlines) > 2 * self.queue.waiting + _DEADLINES:  # most of them are of fires that were started
             self._deadlines = sorted(work.deadline for work in self.queue.ready)
         heapq.heappush(self._deadlines, work.deadline)
@@ -271,8 +271,8 @@ class Attempts:
         """Raise NameTaken, with the run's id, when the run of that name cannot be this fire's."""
         if run.pipeline_id is not None and run.pipeline_id != resolved.pipeline_id:
             raise _Foreign(f"run {run.id} of another pipeline has the name {run.name!r}")
-        tolerance = CLOCK_TOLERANCE + self._server.skew_within
-        if run.created is None or run.created >= work.asked_for_at + work.skew - tolerance:
+        since = work.asked_for_at - CLOCK_TOLERANCE - self._server.skew_within
+        if run.created is None or (work.skew is not None and run.created >= since + work.skew):
             return  # by the server's clock as it was when the fire came into our hands
         if self._age(run) > work.age(self._now(), self._elapsed()) + self._server.skew_within:
             raise _Foreign(f"run {run.id} with the name {run.name!r} was there before the fire time")

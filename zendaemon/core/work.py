@@ -27,15 +27,15 @@ class Work:
 
     While `asking`, only a question about this one fire is under way; `in_vain` counts those without an answer. Before
     `settle_at` a lost request may still be at work. At `taken_at` the fire came into this process's hands, new or
-    `left_behind` by an earlier one, and `skew` was the server's clock minus ours. `end` is how the fire is closed once
-    the server has been asked a last time and has no run of it.
+    `left_behind` by an earlier one, and `skew` was the server's clock minus ours, None where it had not told yet. `end`
+    is how the fire is closed once the server has been asked a last time and has no run of it.
     """
 
     fire: Fire
     schedule: Schedule
     taken_at: float
     left_behind: bool = False
-    skew: timedelta = timedelta()
+    skew: timedelta | None = timedelta()
     order: int | None = None
     tried: retry.Tried = field(default_factory=retry.Tried)
     ask_first: bool = False
