@@ -197,6 +197,8 @@ def test_a_stop_answers_what_was_asked_and_leaves_no_connection(make: Callable[.
     assert daemon.stray == []
 
 
+RESUMES_NOTHING = ["Missing test data: 1 operation repeatedly returned 404 responses"]
+"""What it says of `resume` with names that it makes up: no schedule has one, so there is nothing to resume."""
 WITH_NAMES = """
 [parameters]
 "path.name" = "nightly"
@@ -232,5 +234,8 @@ def test_schemathesis_finds_nothing(make: Callable[..., Daemon], tmp_path: Path,
         )
         assert found.returncode == 0, found.stdout[-8000:] + found.stderr
         assert int(re.findall(r"(\d+) generated, \1 passed", found.stdout)[0]) > 100, found.stdout
+        warnings = re.findall(r"^  ⚠️ +(.+)$", found.stdout, re.MULTILINE)
+        assert ("No issues found" in found.stdout) is (not warnings), found.stdout
+        assert warnings in ([], *([RESUMES_NOTHING] if config is WITHOUT_CURSORS else [])), found.stdout
         assert client.get("/healthz").status_code == 200
     assert not daemon.events("http.error")
