@@ -11,7 +11,6 @@ import heapq
 import random
 from dataclasses import replace
 from datetime import timedelta
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -29,8 +28,8 @@ from zendaemon.core.errors import (
 )
 from zendaemon.core.fire import Fire, FireState, Reason, lateness, run_config
 from zendaemon.core.run import QUEUED
-from zendaemon.core.work import CLOCK_TOLERANCE, Work, may_have_run, rank
-from zendaemon.events import Observers, attempt, fire_values, say_closed
+from zendaemon.core.work import CLOCK_TOLERANCE, Work, may_have_run, rank, started
+from zendaemon.events import Observers, attempt, fire_values, say_closed, say_retry
 from zendaemon.queue import Queue
 
 if TYPE_CHECKING:
@@ -138,16 +137,9 @@ class Attempts:
         if schedule is None:
             self._aside(self._settle_removed(fire, settle_at))
             return
-        self._enqueue(
-            Work(
-                fire=fire,
-                schedule=schedule,
-                taken_at=self._elapsed(),
-                left_behind=True,
-                ask_first=True,
-                settle_at=settle_at,
-            )
-        )
+        work = Work(fire=fire, schedule=schedule, taken_at=self._elapsed(), left_behind=True, ask_first=True)
+        work.settle_at = settle_at
+        self._enqueue(work)
 
     async def drain(self, limit: timedelta) -> int:
         """Begin no more attempts and wait for those under way; return how many fires stay claimed."""
@@ -222,7 +214,7 @@ class Attempts:
             await self._after(work, failure)
         else:
             self.queue.answered()
-            await self._started(work, run)
+            await self._close(started(work.fire, run))
 
     async def _start_or_find(self, work: Work) -> Run:
         """One POST, or the run that an earlier one made."""
@@ -300,16 +292,15 @@ class Attempts:
                 if asyncio.get_running_loop().time() >= settle_at:
                     break
             await asyncio.sleep(_LOOK_AGAIN)
-        if run is not None:
-            fire = replace(fire, state=FireState.STARTED, run_id=run.id, run_status=run.status)
-        else:
-            fire = replace(fire, state=FireState.FAILED, reason=Reason.REMOVED)
-        await self._close(fire)
+        gone = replace(fire, state=FireState.FAILED, reason=Reason.REMOVED)
+        await self._close(gone if run is None else started(fire, run))
 
     async def _after(self, work: Work, failure: ZendaemonError) -> None:
         """Retry, ask or give up, as core.retry decides."""
-        self._note(failure)
-        work.in_vain = work.in_vain + 1 if work.asking and isinstance(failure, Unavailable) and failure.reached else 0
+        self.queue.heed(failure)
+        vain = work.asking and isinstance(failure, Unavailable) and failure.reached
+        vain = vain or (isinstance(failure, Uncertain) and self.queue.pace.doubts > 1)
+        work.in_vain = work.in_vain + 1 if vain else 0
         if work.asking and isinstance(failure, Unavailable) and failure.busy:
             failure = failure.for_a_question()
         if work.end is None:
@@ -333,7 +324,7 @@ class Attempts:
             case retry.GiveUp() if may_have_run(work, failure):
                 work.end, work.ask_first = decision, True
                 wait = retry.RetryAfter(retry.backoff(work.schedule.retry, work.tried.failures, 1.0), ask_first=True)
-                self._say_retry(work, failure, wait)
+                say_retry(work.fire, failure, wait.seconds)
                 self._wait(work, failure, wait.seconds)
             case retry.GiveUp():
                 await self._give_up(work, decision)
@@ -343,7 +334,7 @@ class Attempts:
                 self._enqueue(work)
             case retry.RetryAfter():
                 work.ask_first = work.ask_first or decision.ask_first
-                self._say_retry(work, failure, decision)
+                say_retry(work.fire, failure, decision.seconds)
                 self._wait(work, failure, decision.seconds)
 
     def _wait(self, work: Work, failure: ZendaemonError, seconds: float) -> None:
@@ -356,25 +347,6 @@ class Attempts:
             self._enqueue(work)
         else:
             self._later(max(seconds, self.queue.opens_in + _BEHIND_OTHERS), work)
-
-    def _note(self, failure: ZendaemonError) -> None:
-        """Adapt the pace to what a failure says of the server. One that answers 500 is unwell, and yet there."""
-        if isinstance(failure, Unavailable) and not failure.busy and failure.status != HTTPStatus.INTERNAL_SERVER_ERROR:
-            self.queue.away(failure)
-        elif isinstance(failure, Unavailable) or (isinstance(failure, Uncertain) and failure.status in (429, 503)):
-            self.queue.busy(failure)
-        elif isinstance(failure, ServerError) and failure.status is not None:
-            self.queue.answered()
-
-    def _say_retry(self, work: Work, failure: ZendaemonError, decision: retry.RetryAfter) -> None:
-        event = "fire.uncertain" if isinstance(failure, Uncertain | NameTaken) else "fire.retrying"
-        level = log.info if isinstance(failure, Unavailable) else log.warning
-        level(event, **fire_values(work.fire), error=str(failure), delay_seconds=round(decision.seconds, 3))
-
-    async def _started(self, work: Work, run: Run) -> None:
-        await self._close(
-            replace(work.fire, state=FireState.STARTED, run_id=run.id, run_status=run.status, message=run.status_reason)
-        )
 
     async def _give_up(self, work: Work, decision: retry.GiveUp) -> None:
         message = str(work.failure) if work.failure is not None else None

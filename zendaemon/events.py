@@ -132,6 +132,13 @@ def fire_values(fire: Fire) -> dict[str, object]:
     return {key: value for key, value in values.items() if value is not None}
 
 
+def say_retry(fire: Fire, failure: ZendaemonError, seconds: float) -> None:
+    """An attempt failed, and the next one, or a question, comes in so many seconds."""
+    event = "fire.uncertain" if isinstance(failure, Uncertain | NameTaken) else "fire.retrying"
+    level = log.info if isinstance(failure, Unavailable) else log.warning
+    level(event, **fire_values(fire), error=str(failure), delay_seconds=round(seconds, 3))
+
+
 def say_closed(fire: Fire, observer: Observer) -> None:
     """The one closing event of a fire, or of a range of them."""
     more = {"reason": fire.reason, "message": fire.message, "through": fire.through and instant_text(fire.through)}

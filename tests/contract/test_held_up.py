@@ -53,7 +53,7 @@ async def test_look_ups_that_fail_for_some_names_hold_up_no_others(world: World,
             daemon.wake()
             return sum(fire.schedule == "good" and fire.state is FireState.STARTED for fire in world.rows)
 
-        await until(lambda: started() >= 5, 30)
+        await until(lambda: started() >= 10, 60)
         assert {fire.state for fire in world.rows if fire.schedule != "good"} == {FireState.CLAIMED}
         world.server.draw = lambda _: None
         await until(lambda: all(fire.final for fire in world.rows), 30)
@@ -114,7 +114,7 @@ async def test_a_schedule_that_becomes_unresolved_while_its_request_is_lost(worl
     """The request is at work for a second after we have given up waiting; its target is renamed meanwhile."""
     nightly = schedule()
     world.server.script(standins.Fault(created=made, late=1.2))
-    async with world.daemon(nightly, settle=2) as daemon:
+    async with world.daemon(nightly, settle=4) as daemon:
         await until(lambda: daemon.targets._checked)
         daemon.wake(seconds=6)
         await until(lambda: world.server.starts)

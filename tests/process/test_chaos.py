@@ -208,15 +208,14 @@ class Outage:
             assert end in {*lapsed, ("started", None)}, row
 
     def was_no_stampede(self) -> None:
-        """Questions are paced; beside them each fire is sent once, as the server may be unwell with another alone."""
-        pause = 3.5 if self.kind == "500" else 7  # 0.25 s at least, then doubled; a start that gets a 500 got an answer
-        probes = 8 + OUTAGE / pause
+        """Questions and starts without an answer are paced alike, whichever fire's they are."""
+        probes = 8 + SLOTS + OUTAGE / 7  # the pauses are 0.25 s at least, then double up to half of 15 s
         retries, sent = (
             [line for line in self.daemon.events(event) if instant(line["timestamp"]) < self.back]
             for event in ("fire.retrying", "fire.uncertain")
         )
         print(self.kind, f"{len(retries)} probes, {self.came} connections, {self.server.most_in_hand} in hand at most")
-        assert len(retries) <= probes
+        assert len(retries) + len(sent) <= probes
         assert max(Counter(line["fire_key"] for line in sent).values(), default=1) == 1
         if self.kind == "cut":  # each question asks twice, and some are under way
             assert self.came <= len(sent) + 2 * len(retries) + 2 * SLOTS

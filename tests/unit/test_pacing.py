@@ -10,10 +10,10 @@ from zendaemon.core.pacing import BUSY_CEILING, DOWN_CEILING, Pace
 
 
 def after(events: str, maximum: int = 4) -> Pace:
-    """The pace after `a`nswered, `b`usy and `d`own, in order."""
+    """The pace after `a`nswered, `b`usy, `d`own and do`u`btful, in order."""
     pace = Pace.full(maximum)
     for event in events:
-        pace = {"a": pace.answered, "b": pace.busy, "d": pace.down}[event]()
+        pace = {"a": pace.answered, "b": pace.busy, "d": pace.down, "u": pace.doubtful}[event]()
     return pace
 
 
@@ -31,6 +31,10 @@ def after(events: str, maximum: int = 4) -> Pace:
         pytest.param("b" + "a" * 16, 4, id="and by one again"),
         pytest.param("b" + "aaaaaaab" + "a" * 7, 1, id="a refusal begins the row anew"),
         pytest.param("d" + "a" * 24, 4, id="from a standstill to full pace"),
+        pytest.param("u", 4, id="a lost answer alone says little"),
+        pytest.param("uau", 4, id="nor with an answer between"),
+        pytest.param("uu", 2, id="half after two in a row"),
+        pytest.param("a" * 7 + "bu" + "a" * 7, 2, id="a lost answer begins the row anew"),
     ],
 )
 def test_limit(events: str, limit: int) -> None:
@@ -48,13 +52,18 @@ def test_limit(events: str, limit: int) -> None:
         pytest.param("d" * 100, DOWN_CEILING / 2, DOWN_CEILING, id="bounded as well"),
         pytest.param("ddddba", 0, 0, id="none once it has answered"),
         pytest.param("ddddb", 0.25, 0.5, id="a refusal tells that it is up again"),
+        pytest.param("u", 0, 0, id="none after a lost answer alone"),
+        pytest.param("uu", 0.25, 0.5, id="short after two in a row"),
+        pytest.param("uuuu", 1, 2, id="doubled with each more"),
+        pytest.param("dudu", 1, 2, id="the longer, the more of either in a row"),
+        pytest.param("uuua", 0, 0, id="none once a start was answered"),
     ],
 )
 def test_pause(events: str, least: float, most: float) -> None:
     assert (after(events).pause(0), after(events).pause(1)) == (least, most)
 
 
-@given(st.text("abd", max_size=60), st.integers(1, 32), st.floats(0, 1))
+@given(st.text("abdu", max_size=60), st.integers(1, 32), st.floats(0, 1))
 def test_bounds(events: str, maximum: int, fraction: float) -> None:
     pace = after(events, maximum)
     assert 1 <= pace.limit <= maximum

@@ -11,13 +11,14 @@ _RAISE_AFTER = 8
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The pace at one server. `limit` starts may be in flight; `refused` and `unreachable` count in a row."""
+    """The pace at one server. `limit` starts may be in flight; `refused`, `unreachable` and `doubts` count in a row."""
 
     maximum: int
     limit: int
     streak: int = 0
     refused: int = 0
     unreachable: int = 0
+    doubts: int = 0
 
     @classmethod
     def full(cls, maximum: int) -> Pace:
@@ -37,6 +38,12 @@ class Pace:
     def down(self) -> Pace:
         """After a refused connection: one probe at a time."""
         return replace(self, limit=1, streak=0, refused=0, unreachable=self.unreachable + 1)
+
+    def doubtful(self) -> Pace:
+        """After a start whose answer was lost, or was a 500. From the second in a row on it is the server's trouble."""
+        if self.doubts == 0:
+            return replace(self, streak=0, doubts=1)
+        return replace(self.down() if self.unreachable else self.busy(), doubts=self.doubts + 1)
 
     def pause(self, fraction: float) -> float:
         """Seconds for which nobody is to try, after `busy` or `down`. `fraction` is random, 0 to 1."""
