@@ -23,6 +23,7 @@ from zendaemon.core.errors import CronError
 
 CASES = int(os.environ.get("ZENDAEMON_CRON_CASES", "250"))
 MINUTE = timedelta(minutes=1)
+pytestmark = pytest.mark.timeout(300 + CASES // 50)
 SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much]
 
 
