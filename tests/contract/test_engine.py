@@ -646,6 +646,75 @@ async def test_a_run_is_followed_to_its_end(world: World) -> None:
     ]
 
 
+async def test_the_times_of_a_run_are_those_of_the_server(world: World) -> None:
+    def told(instant: str) -> datetime:
+        return datetime.fromisoformat(instant).replace(tzinfo=UTC)
+
+    async with world.daemon(schedule()) as daemon:
+        daemon.wake(seconds=6)
+        (fire,) = await world.settled()
+        run = world.server.runs[fire.run_name or ""]
+        assert (fire.run_started_at, fire.run_ended_at) == (told(run["metadata"]["start_time"]), None)
+        run["metadata"] |= {"start_time": "2026-11-23T12:00:07.25", "end_time": "2026-11-23T12:00:08"}
+        run["body"]["status"] = "running"
+        daemon.runs.follow(fire, after=0)
+        await until(lambda: world.rows[0].run_status == "running")
+        (fire,) = world.rows
+        assert (fire.run_started_at, fire.run_ended_at) == (told("2026-11-23T12:00:07.25"), None), "it goes on"
+        run["metadata"]["end_time"] = "2026-11-23T12:03:00"
+        run["body"]["status"] = "completed"
+        daemon.runs.follow(fire, after=0)
+        await until(lambda: world.rows[0].run_status == "completed")
+        (fire,) = world.rows
+    assert (fire.run_started_at, fire.run_ended_at) == (told("2026-11-23T12:00:07.25"), told("2026-11-23T12:03:00"))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "ended"),
+    [
+        pytest.param(-60, None, None, id="no end: ours, when it was seen"),
+        pytest.param(3600, None, 3600, id="no end, and a clock ahead of ours: not before the start"),
+        pytest.param(-60, -61, -60, id="an end without its fraction: not before the start"),
+    ],
+)
+async def test_an_end_that_the_server_does_not_tell_or_not_well(
+    world: World, start: int, end: int | None, ended: int | None
+) -> None:
+    """Seconds from the instant at which the run failed."""
+    async with world.daemon(schedule()) as daemon:
+        daemon.wake(seconds=6)
+        (fire,) = await world.settled()
+        failed_at = world.clock()
+
+        def naive(seconds: int) -> str:
+            return (failed_at + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
+
+        run = world.server.runs[fire.run_name or ""]
+        run["metadata"] |= {"start_time": naive(start), "end_time": None if end is None else naive(end)}
+        run["body"]["status"] = "failed"
+        daemon.runs.follow(fire, after=0)
+        await until(lambda: world.rows[0].run_status == "failed")
+        (fire,) = world.rows
+    assert fire.run_started_at == failed_at + timedelta(seconds=start)
+    assert fire.run_ended_at is not None
+    if ended is None:
+        assert failed_at <= fire.run_ended_at <= world.clock()
+    else:
+        assert fire.run_ended_at == failed_at + timedelta(seconds=ended)
+
+
+async def test_when_a_run_that_is_gone_ended_is_not_known(world: World) -> None:
+    async with world.daemon(schedule()) as daemon:
+        daemon.wake(seconds=6)
+        (fire,) = await world.settled()
+        del world.server.runs[fire.run_name or ""]
+        daemon.runs.follow(fire, after=0)
+        await until(lambda: world.rows[0].run_status == "deleted")
+        (gone,) = world.rows
+    assert gone.run_started_at == fire.run_started_at is not None
+    assert gone.run_ended_at is None
+
+
 async def test_a_fault_of_one_schedule_does_not_touch_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = vars(engines)["plan"]
 

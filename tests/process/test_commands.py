@@ -38,6 +38,8 @@ FIRE = {
     "attempts",
     "lateness_seconds",
     "decided_at",
+    "run_started_at",
+    "run_ended_at",
 }
 PAUSE = {"schedule", "since", "until", "note", "by"}
 TARGET = {"schedule", "target", "kind", "id", "resolved_at", "error"}

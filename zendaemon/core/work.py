@@ -89,4 +89,11 @@ def may_have_run(work: Work, failure: ZendaemonError) -> bool:
 
 def started(fire: Fire, run: Run) -> Fire:
     """The fire with the run that it got."""
-    return replace(fire, state=FireState.STARTED, run_id=run.id, run_status=run.status, message=run.status_reason)
+    return replace(
+        fire,
+        state=FireState.STARTED,
+        run_id=run.id,
+        run_status=run.status,
+        run_started_at=run.started_at,
+        message=run.status_reason,
+    )
