@@ -206,7 +206,7 @@ class Attempts:
         try:
             run = await self._start_or_find(work)
         except _NotSettled as wait:
-            work.in_vain = 0
+            work.in_vain_at = 0.0
             self._later(wait.seconds, work)
         except _Lapsed:
             await self._give_up(work, work.end or retry.lapsed(work.failure, work.tried))
@@ -300,7 +300,7 @@ class Attempts:
         self.queue.heed(failure)
         vain = work.asking and isinstance(failure, Unavailable) and failure.reached
         vain = vain or (isinstance(failure, Uncertain) and self.queue.pace.doubts > 1)
-        work.in_vain = work.in_vain + 1 if vain else 0
+        work.in_vain_at = self._elapsed() if vain else 0.0
         if work.asking and isinstance(failure, Unavailable) and failure.busy:
             failure = failure.for_a_question()
         if work.end is None:

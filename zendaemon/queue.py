@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 T = TypeVar("T")
-Rank = tuple[int, int, "datetime", "datetime"]
+Rank = tuple[float, int, "datetime", "datetime"]
 """The lower goes first."""
 
 
