@@ -11,6 +11,7 @@ import heapq
 import random
 from dataclasses import replace
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -140,6 +141,11 @@ class Attempts:
         work = Work(fire=fire, schedule=schedule, taken_at=self._elapsed(), left_behind=True, ask_first=True)
         work.settle_at = settle_at
         self._enqueue(work)
+
+    def has_waiting(self, count: int) -> bool:
+        """Whether so many wait for their turn, not counting those that the server left without an answer."""
+        fresh = (work for work in self.queue.ready if not work.in_vain_at)
+        return count <= 0 or next(islice(fresh, count - 1, None), None) is not None
 
     async def drain(self, limit: timedelta) -> int:
         """Begin no more attempts and wait for those under way; return how many fires stay claimed."""
@@ -301,6 +307,7 @@ class Attempts:
         vain = work.asking and isinstance(failure, Unavailable) and failure.reached
         vain = vain or (isinstance(failure, Uncertain) and self.queue.pace.doubts > 1)
         work.in_vain_at = self._elapsed() if vain else 0.0
+        work.ask_first = work.ask_first or work.left_behind  # what an earlier process sent may still be at work
         if work.asking and isinstance(failure, Unavailable) and failure.busy:
             failure = failure.for_a_question()
         if work.end is None:
