@@ -219,11 +219,13 @@ async def test_killed_after_the_post_and_before_the_record(world: World) -> None
 
 
 class Late(StandIn):
-    """Begins to look at a start only after a while."""
+    """Begins to look at its first start only after a while."""
+
+    delay = 0.4
 
     async def _answer(self, arrival: standins.Arrival, fault: standins.Fault | None) -> Any:  # noqa: ANN401
         if arrival.is_start and len(self.starts) == 1:
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(self.delay)
         return await super()._answer(arrival, fault)
 
 
@@ -241,6 +243,22 @@ async def test_killed_while_the_post_is_still_at_work(version: str, window: str,
         async with world.daemon(nightly, settle=0.8):
             the_one_run(world, (await world.settled())[0])
         assert len(server.starts) == 1 or (version != "0.62.0" and window == "1h")
+
+
+@pytest.mark.parametrize("version", ["0.75.0", "0.98.0"])
+async def test_given_up_while_the_post_of_an_earlier_process_is_still_at_work(version: str, tmp_path: Path) -> None:
+    """The server refuses the second start at once; the first one makes its run a moment later."""
+    async with Late(version) as server:
+        server.delay = 1.5
+        world = World(tmp_path, server)
+        async with world.daemon(schedule(version)) as daemon:
+            daemon.wake(seconds=6)
+            await until(lambda: server.starts)
+        server.draw = lambda arrival: (
+            standins.Fault(400, {"detail": ["ValueError", "no"]}) if arrival.is_start else None
+        )
+        async with world.daemon(schedule(version), settle=3):
+            the_one_run(world, (await world.settled())[0])
 
 
 async def test_killed_after_the_record(world: World) -> None:
