@@ -93,13 +93,15 @@ def _segments(world: World) -> dict[str, list[Segment]]:
     found: defaultdict[str, list[Segment]] = defaultdict(list)
     now: dict[str, Segment] = {}
     doubt: datetime | None = None
+    unsure: set[str] = set()
     life = 0
     for apply in world.applies:
+        wanted = {schedule.name: schedule for schedule in apply.schedules.schedules.values() if schedule.enabled}
         if apply.refused:
             doubt = apply.before if doubt is None else min(doubt, apply.before)
+            unsure.update(name for name, segment in now.items() if not _goes_on(segment, wanted))
             continue
-        wanted = {schedule.name: schedule for schedule in apply.schedules.schedules.values() if schedule.enabled}
-        _close(world, apply, now, wanted, doubt, life)
+        _close(world, apply, now, wanted, unsure, doubt, life)
         for name, schedule in wanted.items():
             if name not in now:
                 earliest = apply.before if doubt is None else min(doubt, apply.before)
@@ -109,11 +111,17 @@ def _segments(world: World) -> dict[str, list[Segment]]:
             elif schedule is not now[name].schedule:  # another policy: the same trigger goes on
                 now[name].before.append(now[name].schedule)
                 now[name].schedule = schedule
-        doubt, life = None, apply.life
+        doubt, unsure, life = None, set(), apply.life
     end = world.wall
     for segment in now.values():
         segment.until, segment.latest = end - _SLACK - segment.schedule.delay, end
     return found
+
+
+def _goes_on(segment: Segment, wanted: dict[str, Schedule]) -> bool:
+    """Whether these have the schedule with the same trigger."""
+    schedule = wanted.get(segment.schedule.name)
+    return schedule is not None and _trigger(schedule) == _trigger(segment.schedule)
 
 
 def _close(
@@ -121,12 +129,16 @@ def _close(
     apply: Apply,
     now: dict[str, Segment],
     wanted: dict[str, Schedule],
+    unsure: set[str],
     doubt: datetime | None,
     life: int,
 ) -> None:
-    """End the segments of what is gone. What came due shortly before a kill may not have been decided."""
+    """End the segments of what is gone, or may have been in between by a set of which nobody knows how far it came.
+
+    What came due shortly before a kill may not have been decided.
+    """
     for name in list(now):
-        if name in wanted and _trigger(wanted[name]) == _trigger(now[name].schedule):
+        if name not in unsure and _goes_on(now[name], wanted):
             continue
         segment = now.pop(name)
         segment.latest = max(apply.after, apply.highest)
