@@ -70,7 +70,7 @@ def violations(world: World, disk: sqlite3.Connection) -> list[str]:
         *_reasons(timeline, segments),
         *_no_claim_left(world, rows),
         *_no_overlap(world, rows, segments),
-        *_in_order(world, rows),
+        *_in_order(world, rows, segments),
         *policies(timeline, segments),
         *paused(timeline),
     ]
@@ -463,8 +463,12 @@ def _no_overlap(world: World, rows: list[Row], segments: dict[str, list[Segment]
                 yield f"{before.name} was active when {after.name} was made"
 
 
-def _in_order(world: World, rows: list[Row]) -> Iterator[str]:
-    """What was claimed together and met no trouble was started oldest first."""
+def _in_order(world: World, rows: list[Row], segments: dict[str, list[Segment]]) -> Iterator[str]:
+    """What was claimed together and met no trouble was started oldest first.
+
+    One that was late when the next began may have been waited with, until it was sure that no earlier process had sent
+    it; it is started nevertheless where a reload made its window longer meanwhile.
+    """
     first: dict[str, float] = {}
     for true, _, _, name in world.requests:
         first.setdefault(name, true)
@@ -473,10 +477,12 @@ def _in_order(world: World, rows: list[Row]) -> Iterator[str]:
         sent = first.get(row.run_name or "")
         if row.state == "started" and row.attempts == 1 and sent is not None and not row.manual:
             together[row.schedule, row.claimed_at].append(row)
-    for group in together.values():
+    for (name, _), group in together.items():
         group.sort(key=lambda row: row.fire_time)
+        window = min(version.delay + version.catchup_window for part in segments[name] for version in part.versions)
         for older, newer in pairwise(group):
             sent = first[newer.run_name or ""]
             unhindered = bisect_left(world.vain, older.made) == bisect_right(world.vain, sent)
+            unhindered = unhindered and world.instant(sent) < older.fire_time + window
             if unhindered and sent < first[older.run_name or ""] - _TOGETHER:
                 yield f"not oldest first: {older}, {newer}"
