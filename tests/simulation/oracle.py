@@ -152,11 +152,22 @@ def _close(
 def _surely_decided(world: World, life: int) -> datetime:
     """Till when the processes up to this one have decided all that was due, unless they were in trouble at the end."""
     ends = [
-        alive.end_wall - _DOWN_SLACK
+        _last_looks(world, alive.end_wall)
         for apply, alive in lives(world)
         if apply.life <= life and alive.end - apply.true > 120
     ]
     return max(ends, default=world.scenario.begin)
+
+
+def _last_looks(world: World, end: datetime) -> datetime:
+    """When a process that ended then had surely looked at the clock, which it does seldom here (`TICK` of process.py).
+
+    One that ended soon after the machine had slept may not have looked since.
+    """
+    for before, after in reversed(world.asleep):
+        if before < after <= end < after + _DOWN_SLACK:
+            end = before
+    return end - _DOWN_SLACK
 
 
 def _each_fire_time_once(world: World, rows: list[Row], segments: dict[str, list[Segment]]) -> Iterator[str]:
