@@ -93,7 +93,13 @@ def test_the_core_is_pure(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("library", "home"),
-    [("apscheduler", "timers"), ("sqlalchemy", "journal"), ("alembic", "journal"), ("httpx", "zenml")],
+    [
+        ("apscheduler", "timers"),
+        ("sqlalchemy", "journal"),
+        ("alembic", "journal"),
+        ("httpx", "zenml"),
+        ("httptools", "zenml"),
+    ],
 )
 def test_a_library_has_one_importer(library: str, home: str) -> None:
     users = {part(path) for path in MODULES if any(name.split(".")[0] == library for name in imports(path))}

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from zendaemon import __version__
 from zendaemon.core.errors import SettingsError
 from zendaemon.zenml.errors import Purpose, from_transport, http_date
+from zendaemon.zenml.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -75,6 +77,12 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     raise failure
 
 
+def _has_proxy(url: str) -> bool:
+    """Whether the environment has a proxy for the server: httpx knows how to talk to those."""
+    parsed, proxies = httpx.URL(url), getproxies()
+    return (parsed.scheme in proxies or "all" in proxies) and not proxy_bypass(parsed.netloc.decode())
+
+
 class Wire:
     """Sends requests to one server.
 
@@ -100,10 +108,13 @@ class Wire:
         """What the server's clock showed when `elapsed` was 0; None before its first answer."""
         self._limits = limits
         self._slots = asyncio.Semaphore(limits.concurrency)
+        context = tls_context(ca_file)
+        if transport is None and not (trust_env and _has_proxy(self.url)):
+            transport = Transport(context, keep=_KEEPALIVE_SECONDS)
         self._http = httpx.AsyncClient(
             headers={"User-Agent": f"zendaemon/{__version__}", "Accept": "application/json"},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # a cookie of the login would want CSRF tokens
-            verify=tls_context(ca_file),
+            verify=context,
             trust_env=trust_env,
             transport=transport,
             follow_redirects=False,
