@@ -54,6 +54,8 @@ _AFTER_ERROR = 30.0
 _BEHIND_OTHERS = 0.05
 _DEADLINES = 1000
 _REMOVED_AT_ONCE = 4
+_UNRECORDED = 500
+"""So many fires may wait for the journal to take how they ended, before another attempt does."""
 _PAUSED = retry.GiveUp(FireState.SKIPPED, Reason.PAUSED)
 
 
@@ -111,6 +113,10 @@ class Attempts:
         self._asking: set[asyncio.Task[None]] = set()
         self._deadlines: list[datetime] = []
         self._removed = asyncio.Semaphore(_REMOVED_AT_ONCE)
+        self._recording: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(_UNRECORDED)
+        self._writable = asyncio.Event()
+        self._writable.set()
         self.queue = Queue(self._guarded, rank, now=now, max_concurrency=max_concurrency, random=self._random)
         self.on_closed: Callable[[Fire], None] = lambda _: None
         self.paused: Callable[[str], bool] = lambda _: False
@@ -145,8 +151,12 @@ class Attempts:
 
     async def drain(self, limit: timedelta) -> int:
         """Begin no more attempts and wait for those under way; return how many fires stay claimed."""
+        end = asyncio.get_running_loop().time() + limit.total_seconds()
         left = await self.queue.drain(limit) + len(self._asking)
-        for task in self._asking:
+        if self._recording:
+            await asyncio.wait(self._recording, timeout=max(0, end - asyncio.get_running_loop().time()))
+        left += len(self._recording)
+        for task in (*self._asking, *self._recording):
             task.cancel()
         return left
 
@@ -182,6 +192,7 @@ class Attempts:
             log.exception("engine.error", **fire_values(work.fire))
 
     async def _attempt(self, work: Work) -> None:
+        await self._writable.wait()
         now = self._now()
         if now >= work.deadline and not work.ask_first:
             await self._give_up(work, retry.lapsed(work.failure, work.tried))
@@ -356,17 +367,29 @@ class Attempts:
         await self._close(replace(work.fire, state=decision.state, reason=decision.reason, message=message))
 
     async def _close(self, fire: Fire) -> None:
-        """Record the end of a fire, as often as the journal needs; until then the claim stays and is settled later."""
-        fire = replace(fire, decided_at=self._now())
+        """Have the end of a fire recorded, beside the attempts: the server need not wait for the disk."""
+        await self._room.acquire()
+        task = asyncio.get_running_loop().create_task(self._record(replace(fire, decided_at=self._now())))
+        self._recording.add(task)
+        task.add_done_callback(self._recorded)
+
+    def _recorded(self, task: asyncio.Task[None]) -> None:
+        self._recording.discard(task)
+        self._room.release()
+
+    async def _record(self, fire: Fire) -> None:
+        """As often as the journal needs; until then the claim stays, is settled later, and nothing new is begun."""
         delay = 1.0
         while True:
             try:
                 await self._journal.record(fire)
                 break
             except JournalError as error:
+                self._writable.clear()
                 log.error("journal.unavailable", error=str(error), **fire_values(fire))  # noqa: TRY400 - no traceback wanted
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 30)
+        self._writable.set()
         self.on_closed(fire)
         say_closed(fire)
 

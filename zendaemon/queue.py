@@ -74,6 +74,10 @@ class Queue(Generic[T]):
         """What would begin if it might, in no order; what sleeps is not among it."""
         return [item for _, _, item in self._heap]
 
+    @property
+    def ready_count(self) -> int:
+        return len(self._heap)
+
     def push(self, item: T, order: int | None = None) -> int:
         """Queue; what else comes in the same turn is put in order with it before anything begins.
 

@@ -186,9 +186,8 @@ class ZenML:
         access: Access | None = None
         for _ in range(2):
             access = await self._auth.access(access)
-            request = self._wire.request(method, f"{API}/{path}", purpose, params=params, json=body)
-            request.headers.update(headers or {})
-            request.headers["Authorization"] = f"Bearer {access.token.reveal()}"
+            request = self._wire.request(method, f"{API}/{path}", purpose, params=params, json=body, headers=headers)
+            request.headers["Authorization"] = f"Bearer {access.token.reveal()}"  # which hides it in a dump of locals
             answer = await self._wire.send(request, purpose)
             if answer.status_code != 401:
                 break

@@ -12,6 +12,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from functools import lru_cache
 
 import httpx
 
@@ -200,6 +201,7 @@ def wait(answer: httpx.Response, now: datetime) -> float | None:
     return None if until is None else min(max(0.0, (until - at) / timedelta(seconds=1)), _LONGEST_WAIT)
 
 
+@lru_cache(maxsize=64)
 def http_date(value: str) -> datetime | None:
     try:
         found = parsedate_to_datetime(value)

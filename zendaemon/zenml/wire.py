@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.request import getproxies, proxy_bypass
 
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 API = "/api/v1"
 _KEEPALIVE_SECONDS = 3  # less than the 5 s after which a server's uvicorn closes an idle connection
+_HEADERS = {
+    "User-Agent": f"zendaemon/{__version__}",
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip, deflate",
+    "Connection": "keep-alive",
+}
 _CLOCK_GRAIN = timedelta(seconds=0.5)
 _BROKEN = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
 
@@ -77,14 +83,17 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     raise failure
 
 
-def _has_proxy(url: str) -> bool:
-    """Whether the environment has a proxy for the server: httpx knows how to talk to those."""
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment has for the server."""
     parsed, proxies = httpx.URL(url), getproxies()
-    return (parsed.scheme in proxies or "all" in proxies) and not proxy_bypass(parsed.netloc.decode())
+    found = proxies.get(parsed.scheme) or proxies.get("all")
+    if not found or proxy_bypass(parsed.netloc.decode()):
+        return None
+    return found if "://" in found else f"http://{found}"
 
 
 class Wire:
-    """Sends requests to one server.
+    """Sends requests to one server, without a client of httpx's: it would add cookies, redirects, and half the time.
 
     `elapsed` gives seconds that go on however our wall clock is set; between two answers the server's clock is reckoned
     with them.
@@ -109,24 +118,22 @@ class Wire:
         self._limits = limits
         self._slots = asyncio.Semaphore(limits.concurrency)
         context = tls_context(ca_file)
-        if transport is None and not (trust_env and _has_proxy(self.url)):
+        proxy = _proxy(self.url) if trust_env else None
+        if transport is None and proxy is None:
             transport = Transport(context, keep=_KEEPALIVE_SECONDS)
-        self._http = httpx.AsyncClient(
-            headers={"User-Agent": f"zendaemon/{__version__}", "Accept": "application/json"},
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # a cookie of the login would want CSRF tokens
+        self._transport = transport or httpx.AsyncHTTPTransport(
             verify=context,
-            trust_env=trust_env,
-            transport=transport,
-            follow_redirects=False,
+            proxy=proxy,
             limits=httpx.Limits(
                 max_connections=limits.concurrency,
                 max_keepalive_connections=limits.concurrency,
                 keepalive_expiry=_KEEPALIVE_SECONDS,
             ),
         )
+        self._url = lru_cache(maxsize=1024)(httpx.URL)
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._transport.aclose()
 
     def request(
         self,
@@ -137,13 +144,20 @@ class Wire:
         params: Mapping[str, str | int] | None = None,
         json: JsonValue = None,
         form: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> httpx.Request:
         """A request for a path below the server's URL."""
         limits = self._limits
         read = limits.start if purpose is Purpose.START else limits.read
         timeout = httpx.Timeout(read, connect=limits.connect, pool=limits.call)
-        return self._http.build_request(
-            method, f"{self.url}{path}", params=params, json=json, data=form, timeout=timeout
+        return httpx.Request(
+            method,
+            self._url(f"{self.url}{path}"),
+            params=params,
+            headers={**_HEADERS, **(headers or {})},
+            json=json,
+            data=form,
+            extensions={"timeout": timeout.as_dict()},
         )
 
     async def send(self, request: httpx.Request, purpose: Purpose) -> httpx.Response:
@@ -157,7 +171,9 @@ class Wire:
                 begin = self._now()
                 try:
                     async with asyncio.timeout(self._limits.call):
-                        answer = await self._http.send(request)
+                        answer = await self._transport.handle_async_request(request)
+                        answer.request = request
+                        await answer.aread()
                 except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
                     if again and isinstance(error, _BROKEN):
                         again = False
