@@ -41,7 +41,7 @@ log = structlog.get_logger()
 TICK = 0.5
 """Seconds between two looks at the clocks."""
 _JOURNAL_RETRY = 1.0
-_FIRST_CLAIMS, _CLAIMS = 100, 1000
+_FIRST_CLAIMS, _CLAIMS = 50, 250
 """The fires after which what was planned is claimed, before more is: soon, so that the first starts wait for few."""
 _SLICE = 20
 """The most fires of one schedule that are claimed at once; a catch-up goes on with the next wake."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import structlog
 
-from zendaemon.core.pacing import Pace
+from zendaemon.core.pacing import QUICK, Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -39,6 +39,7 @@ class Queue(Generic[T]):
         *,
         now: Callable[[], datetime],
         max_concurrency: int,
+        when_quick: int = 0,
         random: Random,
     ) -> None:
         self._begin = begin
@@ -52,7 +53,7 @@ class Queue(Generic[T]):
         self._opens_at = 0.0
         self._gate: asyncio.TimerHandle | None = None
         self._stopping = False
-        self.pace = Pace.full(max_concurrency)
+        self.pace = Pace.full(max_concurrency, when_quick)
         self.unavailable_since: datetime | None = None
         self._away_from = 0.0
 
@@ -118,11 +119,14 @@ class Queue(Generic[T]):
             task.cancel()
         return left
 
-    def answered(self) -> None:
-        """The server took a start, or answered otherwise as one that is well."""
+    def answered(self, seconds: float | None = None) -> None:
+        """The server took a start, or answered otherwise as one that is well; in so many seconds, where that counts."""
         self._reached()
-        self.pace = self.pace.answered()
+        limit = self.pace.limit
+        self.pace = self.pace.answered(quick=seconds is not None and seconds < QUICK)
         self._opens_at = 0.0
+        if self.pace.limit > limit:
+            self._pump()
 
     def busy(self, failure: Unavailable | Uncertain) -> None:
         """The server is there and has no room: fewer at once, after a pause."""

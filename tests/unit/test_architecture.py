@@ -19,6 +19,7 @@ LAYERS = [
     {"operations"},
     {"engine"},
     {"attempts"},
+    {"records"},
     {"targets", "runs", "retention", "timers", "events", "queue", "awake", "activity", "pauses"},
     {"loader", "zenml", "journal", "settings", "systemd", "log", "control"},
     {"clock"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,11 +11,12 @@ from hypothesis import strategies as st
 from zendaemon.core.pacing import BUSY_CEILING, DOWN_CEILING, Pace
 
 
-def after(events: str, maximum: int = 4) -> Pace:
-    """The pace after `a`nswered, `b`usy and `d`own, in order."""
-    pace = Pace.full(maximum)
+def after(events: str, maximum: int = 4, most: int = 0) -> Pace:
+    """The pace after `a`nswered, `q`uickly so, `b`usy and `d`own, in order."""
+    pace = Pace.full(maximum, most)
     for event in events:
-        pace = {"a": pace.answered, "b": pace.busy, "d": pace.down}[event]()
+        quickly = partial(pace.answered, quick=True)
+        pace = {"a": pace.answered, "q": quickly, "b": pace.busy, "d": pace.down}[event]()
     return pace
 
 
@@ -38,6 +41,22 @@ def test_limit(events: str, limit: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("events", "limit"),
+    [
+        pytest.param("q", 5, id="up by one with each quick answer"),
+        pytest.param("q" * 50, 12, id="as far as it may"),
+        pytest.param("q" * 50 + "a", 4, id="an answer that takes its time ends that"),
+        pytest.param("q" * 50 + "b", 2, id="a refusal halves the maximum"),
+        pytest.param("q" * 50 + "b" + "q" * 50, 4, id="and then the maximum is one"),
+        pytest.param("dq", 1, id="below the maximum as always"),
+        pytest.param("d" + "q" * 50, 12, id="a server that was away may be quick again"),
+    ],
+)
+def test_limit_at_a_quick_server(events: str, limit: int) -> None:
+    assert after(events, most=12).limit == limit
+
+
+@pytest.mark.parametrize(
     ("events", "least", "most"),
     [
         pytest.param("", 0, 0, id="no pause at full pace"),
@@ -54,7 +73,7 @@ def test_pause(events: str, least: float, most: float) -> None:
     assert (after(events).pause(0), after(events).pause(1)) == (least, most)
 
 
-@given(st.text("abd", max_size=60), st.integers(1, 32), st.floats(0, 1))
+@given(st.text("abdq", max_size=60), st.integers(1, 32), st.floats(0, 1))
 def test_bounds(events: str, maximum: int, fraction: float) -> None:
     pace = after(events, maximum)
     assert 1 <= pace.limit <= maximum

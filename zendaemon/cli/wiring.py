@@ -53,7 +53,7 @@ def zenml(settings: Settings) -> ZenML:
         credentials(settings),
         now=clock.now,
         elapsed=clock.elapsed,
-        limits=Limits(concurrency=settings.max_concurrency + _QUESTIONS),
+        limits=Limits(concurrency=max(settings.in_flight) + _QUESTIONS),
         ca_file=settings.ca_file,
     )
 
@@ -61,13 +61,15 @@ def zenml(settings: Settings) -> ZenML:
 def daemon(settings: Settings, client: ZenML, journal: Journal) -> tuple[Daemon, Operations]:
     """The daemon, ready to run, and what operators may ask of it."""
     targets = Targets(Resolver(client, clock.now), journal, now=clock.now)
+    usual, when_quick = settings.in_flight
     attempts = Attempts(
         client,
         targets,
         journal,
         now=clock.now,
         elapsed=clock.elapsed,
-        max_concurrency=settings.max_concurrency,
+        max_concurrency=usual,
+        when_quick=when_quick,
         settle_after=settings.settle_after,
     )
     runs = Runs(client, journal, now=clock.now, stuck_after=settings.stuck_after)

@@ -53,6 +53,7 @@ _TAGS: dict[str, type | tuple[type, ...]] = {
     f"{_CORE}int": int,
     f"{_CORE}float": (int, float),
 }
+_UNUSUAL = re.compile("[\t\x85\u2028\u2029\ufeff]|^%|^[-.]{3}|[?!|>]", re.MULTILINE)
 _NOT_JSON = re.compile("[\0\ud800-\udfff]")
 
 
@@ -84,25 +85,37 @@ class Node:
 
 
 def parse(data: bytes, report: Report) -> Node | None:
-    """The one document of a file; None when it has none or cannot be read. The report has all that is wrong."""
-    composer = _Composer(report)
+    """The one document of a file; None when it has none or cannot be read. The report has all that is wrong.
+
+    libyaml is some twenty times as quick as the parser in Python, and reads YAML 1.1: what the two might take to mean
+    different things, and what libyaml finds anything wrong with, is left to the other one.
+    """
     try:
         text = decode(data, report)
-        try:
-            for event in _events(text):
-                composer.take(event)
-        except Stop:
-            raise
-        except Exception as error:  # noqa: BLE001 - the parser meets hostile files; whatever it trips over is a problem of the file
-            report_syntax(error, report, composer.last)
-            return None
     except Stop:
+        return None
+    if not _UNUSUAL.search(text):
+        trial = Report(report.file)
+        if (root := _compose(text, trial, pure=False)) is not None and not trial.found:
+            return root
+    return _compose(text, report, pure=True)
+
+
+def _compose(text: str, report: Report, *, pure: bool) -> Node | None:
+    composer = _Composer(report)
+    try:
+        for event in _events(text, pure=pure):
+            composer.take(event)
+    except Stop:
+        return None
+    except Exception as error:  # noqa: BLE001 - the parser meets hostile files; whatever it trips over is a problem of the file
+        report_syntax(error, report, composer.last)
         return None
     return composer.root
 
 
-def _events(text: str) -> Iterator[Event]:
-    yaml = YAML(typ="safe", pure=True)
+def _events(text: str, *, pure: bool) -> Iterator[Event]:
+    yaml = YAML(typ="safe", pure=pure)  # where libyaml is missing, this is the parser in Python again
     yaml.allow_duplicate_keys = True
     yield from yaml.parse(text)
 
@@ -134,7 +147,7 @@ class _Composer:
         self.last = here = position(event.start_mark)
         match event:
             case ScalarEvent():
-                plain = event.style is None
+                plain = not event.style  # None, and an empty text from libyaml
                 node = Node(here, self.scalar(event, here))
                 self.anchor(event, node)
                 self.add(node, merge=plain and event.value == "<<")
@@ -244,7 +257,7 @@ class _Composer:
 
     def scalar(self, event: ScalarEvent, here: Position) -> JsonValue:
         text: str = event.value
-        if event.style is None and event.tag is None:
+        if not event.style and event.tag is None:
             return self.plain(text, here)
         if _NOT_JSON.search(text):
             self.report.add(here, "a text with a NUL or half a character in it", "remove the \\0 or \\u escape")

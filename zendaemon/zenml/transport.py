@@ -176,12 +176,12 @@ class _Connection(asyncio.Protocol):
         """Whether it lives and the server has said nothing, as far as the system knows: the loop may not know yet."""
         if not self.open:
             return False
-        seen = select.poll()
-        seen.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return not seen.poll(0)
+        return not self._poll.poll(0)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._poll = select.poll()
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         if self._answer is None or self._done is None:  # nobody asked
