@@ -134,22 +134,18 @@ def debian_cron(task: Task) -> Program:
     lines = [f"{task.at.minute} {task.at.hour} * * * root {command(n)}".replace("%", r"\%") for n in range(task.count)]
     crontab = task.home / "bench-cron"
     crontab.write_text("\n".join(lines) + "\n")
-    inside = f"mount -t tmpfs none /etc/cron.d; cp {crontab} /etc/cron.d/bench; chmod 644 /etc/cron.d/bench"
-    inside += f"; mount -t tmpfs none /var/spool/cron; mkdir /var/spool/cron/crontabs; mount -t tmpfs none /run"
-    inside += f"; exec {cron_binary()} -f"
-    program = Program(["unshare", "-m", "sh", "-c", inside], task.home / "cron.log", {"TZ": "UTC"})
+    program = Program(["unshare", "-m", "sh", PEERS / "debian_cron.sh", cron_folder(), crontab], task.home / "cron.log")
     time.sleep(2)
     return program
 
 
-def cron_binary() -> Path:
+def cron_folder() -> Path:
     folder = CACHE / "cron"
-    found = folder / "usr" / "sbin" / "cron"
-    if not found.exists():
+    if not (folder / "usr").exists():
         folder.mkdir(parents=True, exist_ok=True)
         subprocess.run(["apt-get", "download", "-q", "cron"], cwd=folder, check=True)
         subprocess.run(["dpkg", "-x", *folder.glob("cron_*.deb"), folder], check=True)
-    return found
+    return folder
 
 
 def _ready(program: Program) -> Program:

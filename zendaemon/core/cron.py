@@ -12,6 +12,7 @@ import re
 from calendar import isleap
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import lru_cache
 from zoneinfo import ZoneInfo, available_timezones
 
 from zendaemon.core.errors import CronError
@@ -291,6 +292,17 @@ class Rule:
         return None if day is None else (day - 1) * DAY + (self._times & -self._times).bit_length() - 1
 
 
+@lru_cache(maxsize=65_536)
+def _parsed(expression: str, seed: str) -> Rule:
+    return Rule(expression, seed)
+
+
+def _rule(expression: str, seed: str) -> Rule:
+    """The rule of an expression, read once however many schedules have it."""
+    rule = _parsed(expression, "")
+    return _parsed(expression, seed) if rule.hashed and seed else rule
+
+
 def _zone(key: str) -> ZoneInfo:
     try:
         return ZoneInfo(key)
@@ -312,7 +324,7 @@ class Cron:
     _fixed: int | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        rule, tz = Rule(self.expression, self.name), _zone(self.timezone)
+        rule, tz = _rule(self.expression, self.name), _zone(self.timezone)
         always = tz.utcoffset(None)  # None where the offset changes
         object.__setattr__(self, "expression", " ".join(self.expression.split()))
         object.__setattr__(self, "_rule", rule)
