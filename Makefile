@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVERS := 0.62.0 0.75.0 0.85.0 0.98.0
 
-.PHONY: demo test simulate mutants servers lint format setup clean
+.PHONY: demo test simulate mutants bench servers lint format setup clean
 
 ## make demo: a real ZenML server on SQLite, schedules, real runs, until Ctrl-C
 demo: $(READY)
@@ -21,6 +21,10 @@ simulate: $(READY)
 ## make mutants: takes each guard of the promise away, and shows that the simulation notices
 mutants: $(READY)
 	@PYTHONPATH=tests $(BIN)/python -m simulation.mutants
+
+## make bench BENCH=burst: one benchmark beside its peers, or all; peers are installed into .cache/bench the first time
+bench: $(READY)
+	@$(BIN)/python -m bench $(BENCH)
 
 # Before pytest, whose capture would hide the progress.
 servers: $(READY)

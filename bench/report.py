@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html import escape
-from typing import TYPE_CHECKING
+from math import log10
+from typing import TYPE_CHECKING, Self
 
 from bench.machine import ROOT
 
@@ -23,7 +24,7 @@ class Quantity(float):
 
     unit: str
 
-    def __new__(cls, value: float, unit: str) -> Quantity:
+    def __new__(cls, value: float, unit: str) -> Self:
         made = super().__new__(cls, value)
         made.unit = unit
         return made
@@ -102,15 +103,15 @@ def _plain(value: object) -> object:
 
 def chart(table: Table, column: str, file: Path) -> None:
     """Bars of one column on a logarithmic scale, as SVG."""
-    from math import log10
-
     rows = [(row.name, row.cells[column]) for row in table.rows if isinstance(row.cells.get(column), Quantity)]
     if not rows:
         return
     low = min(float(value) for _, value in rows) / 2
     top = max(float(value) for _, value in rows)
     wide = lambda value: 20 + 380 * log10(value / low) / max(0.3, log10(top / low))  # noqa: E731
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 {60 + 34 * len(rows)}" font-family="sans-serif">']
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 {60 + 34 * len(rows)}" font-family="sans-serif">'
+    ]
     parts.append(f'<text x="10" y="26" font-size="16" fill="#888">{escape(table.title)}: {escape(column)}</text>')
     for number, (name, value) in enumerate(rows):
         y, colour = 44 + 34 * number, "#7c3aed" if number == 0 else "#9ca3af"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from itertools import islice
@@ -93,6 +94,8 @@ class Daemon:
         self._loaded = await asyncio.to_thread(self._load, None)
         self._timers.start()
         await self._engine.start(self._loaded.set)
+        gc.collect()
+        gc.freeze()  # what lives as long as the schedule set: a round of the collector over it would hold up fires
         tasks = [
             loop.create_task(work, name=name)
             for name, work in (
@@ -164,6 +167,7 @@ class Daemon:
                 raise
             else:
                 self._loaded = loaded
+                gc.freeze()
                 self._say_findings(loaded.set)
                 self._remember(ShownReload(at=clock.now(), applied=True, changes=found))
                 log.info("reload.applied", **found)

@@ -13,7 +13,10 @@ AT_ONCE = 16
 async def main(url: str, at: str, count: str) -> None:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         login = await session.post(f"{url}/api/v1/login", data={"username": "default", "password": ""})
-        headers = {"Authorization": f"Bearer {(await login.json())['access_token']}", "Content-Type": "application/json"}
+        headers = {
+            "Authorization": f"Bearer {(await login.json())['access_token']}",
+            "Content-Type": "application/json",
+        }
         page = await (await session.get(f"{url}/api/v1/pipeline_snapshots", headers=headers)).json()
         route = f"{url}/api/v1/pipeline_snapshots/{page['items'][0]['id']}/runs"
         bodies = (json.dumps({"run_configuration": {"run_name": f"run-{n}"}}).encode() for n in range(int(count)))

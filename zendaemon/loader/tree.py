@@ -17,13 +17,13 @@ from ruamel.yaml.events import (
     CollectionEndEvent,
     DocumentStartEvent,
     MappingStartEvent,
-    NodeEvent,
     ScalarEvent,
     SequenceStartEvent,
 )
+from ruamel.yaml.parser import Parser
 
 from zendaemon.loader.report import START, Position, Report, Stop, shown
-from zendaemon.loader.text import decode, position, report_syntax
+from zendaemon.loader.text import decode, report_syntax
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +53,7 @@ _TAGS: dict[str, type | tuple[type, ...]] = {
     f"{_CORE}int": int,
     f"{_CORE}float": (int, float),
 }
+_QUICK = YAML(typ="safe").Parser  # libyaml's, where that is installed
 # What YAML 1.1, which libyaml reads, may take to mean something else, and what is too rare to be worth a proof.
 _UNUSUAL = re.compile("[\t\x85\u2028\u2029\ufeff]|^%|^[-.]{3}|[?!|>]", re.MULTILINE)
 _NOT_JSON = re.compile("[\0\ud800-\udfff]")
@@ -95,7 +96,8 @@ def parse(data: bytes, report: Report, *, quick: bool = False) -> Node | None:
         text = decode(data, report)
     except Stop:
         return None
-    return _compose(text, report, pure=not quick or _UNUSUAL.search(text) is not None)
+    usual = quick and _QUICK is not Parser and _UNUSUAL.search(text) is None
+    return _compose(text, report, pure=not usual)
 
 
 def _compose(text: str, report: Report, *, pure: bool) -> Node | None:
@@ -112,9 +114,14 @@ def _compose(text: str, report: Report, *, pure: bool) -> Node | None:
 
 
 def _events(text: str, *, pure: bool) -> Iterator[Event]:
-    yaml = YAML(typ="safe", pure=pure, plug_ins=[])  # where libyaml is missing, this is the parser in Python again
-    yaml.allow_duplicate_keys = True
-    yield from yaml.parse(text)
+    if pure:
+        yaml = YAML(typ="safe", pure=True)
+        yaml.allow_duplicate_keys = True
+        yield from yaml.parse(text)
+        return
+    parser = _QUICK(text)
+    while parser.check_event():
+        yield parser.get_event()
 
 
 @dataclass(slots=True, eq=False)
@@ -141,23 +148,21 @@ class _Composer:
         self.documents = 0
 
     def take(self, event: Event) -> None:
-        self.last = here = position(event.start_mark)
-        match event:
-            case ScalarEvent():
-                plain = not event.style  # None, and an empty text from libyaml
-                node = Node(here, self.scalar(event, here))
-                self.anchor(event, node)
-                self.add(node, merge=plain and event.value == "<<")
-            case MappingStartEvent() | SequenceStartEvent():
-                self.begin(event, here)
-            case CollectionEndEvent():
-                self.end()
-            case AliasEvent():
-                self.alias(event, here)
-            case DocumentStartEvent():
-                self.document(event, here)
-            case _:
-                pass
+        mark = event.start_mark
+        self.last = here = mark.line + 1, mark.column + 1
+        if isinstance(event, ScalarEvent):
+            node = Node(here, self.scalar(event, here))
+            if event.anchor:
+                self.anchors[event.anchor] = node
+            self.add(node, merge=not event.style and event.value == "<<")  # libyaml has an empty style for a plain one
+        elif isinstance(event, MappingStartEvent | SequenceStartEvent):
+            self.begin(event, here)
+        elif isinstance(event, CollectionEndEvent):
+            self.end()
+        elif isinstance(event, AliasEvent):
+            self.alias(event, here)
+        elif isinstance(event, DocumentStartEvent):
+            self.document(event, here)
 
     def document(self, event: DocumentStartEvent, here: Position) -> None:
         self.documents += 1
@@ -197,10 +202,6 @@ class _Composer:
             self.too_deep(here)
         self.count(node.size - 1, here)
         self.add(node)
-
-    def anchor(self, event: NodeEvent, node: Node) -> None:
-        if event.anchor:
-            self.anchors[event.anchor] = node
 
     def add(self, node: Node, *, merge: bool = False) -> None:
         """Puts a finished node where it belongs."""
