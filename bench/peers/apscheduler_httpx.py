@@ -10,7 +10,7 @@ from apscheduler.triggers.cron import CronTrigger
 
 
 async def main(url: str, minute: str, hour: str, count: str) -> None:
-    async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=None)) as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         token = (await client.post(f"{url}/api/v1/login", data={"username": "default", "password": ""})).json()
         client.headers["Authorization"] = f"Bearer {token['access_token']}"
         target = (await client.get(f"{url}/api/v1/pipeline_snapshots")).json()["items"][0]["id"]

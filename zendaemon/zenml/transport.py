@@ -37,8 +37,10 @@ class Transport(httpx.AsyncBaseTransport):
         limits = request.extensions.get("timeout", {})
         data = _encoded(request)
         connection = self._kept() or await self._connect(request.url, limits.get("connect"))
+        exchange = connection.exchange(data, limits.get("read"))
+        del data  # it has the token in it, which a dump of locals is not to show
         try:
-            answer = await connection.exchange(data, limits.get("read"))
+            answer = await exchange
         except BaseException:
             connection.abort()
             raise
@@ -149,6 +151,7 @@ class _Connection(asyncio.Protocol):
         self._done = done = loop.create_future()
         self._heard = loop.time()
         self._transport.write(data)
+        del data
         if limit is not None:
             self._watch = loop.call_later(limit, self._listen, limit)
         try:

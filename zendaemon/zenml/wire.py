@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
 API = "/api/v1"
 _KEEPALIVE_SECONDS = 3  # less than the 5 s after which a server's uvicorn closes an idle connection
-_HEADERS = {
-    "User-Agent": f"zendaemon/{__version__}",
-    "Accept": "application/json",
-    "Accept-Encoding": "gzip, deflate",
-    "Connection": "keep-alive",
-}
+_HEADERS = httpx.Headers(
+    {
+        "User-Agent": f"zendaemon/{__version__}",
+        "Accept": "application/json",
+        "Accept-Encoding": "gzip, deflate",
+        "Connection": "keep-alive",
+    }
+)
 _CLOCK_GRAIN = timedelta(seconds=0.5)
 _BROKEN = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
 
@@ -150,15 +152,17 @@ class Wire:
         limits = self._limits
         read = limits.start if purpose is Purpose.START else limits.read
         timeout = httpx.Timeout(read, connect=limits.connect, pool=limits.call)
-        return httpx.Request(
+        request = httpx.Request(
             method,
             self._url(f"{self.url}{path}"),
             params=params,
-            headers={**_HEADERS, **(headers or {})},
+            headers=_HEADERS,
             json=json,
             data=form,
             extensions={"timeout": timeout.as_dict()},
         )
+        request.headers.update(headers)
+        return request
 
     async def send(self, request: httpx.Request, purpose: Purpose) -> httpx.Response:
         """The answer, whatever its status.
