@@ -33,7 +33,12 @@ class Transport(httpx.AsyncBaseTransport):
         self._idle: list[_Connection] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Raises the leaves of httpx.TransportError."""
+        """As httpx asks for it. Raises the leaves of httpx.TransportError."""
+        answer = await self.exchange(request)
+        return httpx.Response(answer.status, headers=answer.headers, content=b"".join(answer.body))
+
+    async def exchange(self, request: httpx.Request) -> RawAnswer:
+        """The answer without httpx's object for it, which takes as long as the way there and back."""
         limits = request.extensions.get("timeout", {})
         data = _encoded(request)
         connection = self._kept() or await self._connect(request.url, limits.get("connect"))
@@ -49,7 +54,7 @@ class Transport(httpx.AsyncBaseTransport):
             self._idle.append(connection)
         else:
             connection.abort()
-        return httpx.Response(answer.status, headers=answer.headers, content=b"".join(answer.body))
+        return answer
 
     def _kept(self) -> _Connection | None:
         """The connection used last that lives still; the others go when they are too old."""
@@ -94,7 +99,7 @@ def _encoded(request: httpx.Request) -> bytes:
     return b"\r\n".join([*lines, b"", request.content])
 
 
-class _Answer:
+class RawAnswer:
     """An answer as it comes in; the methods are called by its parser."""
 
     def __init__(self) -> None:
@@ -139,15 +144,15 @@ class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self.open = True
         self.free_since = 0.0
-        self._answer: _Answer | None = None
+        self._answer: RawAnswer | None = None
         self._done: asyncio.Future[None] | None = None
         self._heard = 0.0
         self._watch: asyncio.TimerHandle | None = None
 
-    async def exchange(self, data: bytes, limit: float | None) -> _Answer:
+    async def exchange(self, data: bytes, limit: float | None) -> RawAnswer:
         """Send a request and return its answer, of which something must come every `limit` seconds."""
         loop = asyncio.get_running_loop()
-        self._answer = answer = _Answer()
+        self._answer = answer = RawAnswer()
         self._done = done = loop.create_future()
         self._heard = loop.time()
         self._transport.write(data)

@@ -14,7 +14,7 @@ import httpx
 
 from zendaemon import __version__
 from zendaemon.core.errors import SettingsError
-from zendaemon.zenml.errors import Purpose, from_transport, http_date
+from zendaemon.zenml.errors import PlainAnswer, Purpose, from_transport, http_date
 from zendaemon.zenml.transport import Transport
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pydantic import JsonValue
+
+    from zendaemon.zenml.errors import Answer
 
 API = "/api/v1"
 _KEEPALIVE_SECONDS = 3  # less than the 5 s after which a server's uvicorn closes an idle connection
@@ -164,7 +166,7 @@ class Wire:
         request.headers.update(headers)
         return request
 
-    async def send(self, request: httpx.Request, purpose: Purpose) -> httpx.Response:
+    async def send(self, request: httpx.Request, purpose: Purpose) -> Answer:
         """The answer, whatever its status.
 
         A kept connection may have died meanwhile: what may be asked twice is asked again, once.
@@ -175,9 +177,7 @@ class Wire:
                 begin = self._now()
                 try:
                     async with asyncio.timeout(self._limits.call):
-                        answer = await self._transport.handle_async_request(request)
-                        answer.request = request
-                        await answer.aread()
+                        answer = await self._exchange(request)
                 except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
                     if again and isinstance(error, _BROKEN):
                         again = False
@@ -189,6 +189,19 @@ class Wire:
                 break
         raise failure
 
+    async def _exchange(self, request: httpx.Request) -> Answer:
+        if isinstance(self._transport, Transport):
+            raw = await self._transport.exchange(request)
+            headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw.headers}
+            if "content-encoding" not in headers:
+                return PlainAnswer(request, raw.status, headers, b"".join(raw.body))
+            answer = httpx.Response(raw.status, headers=raw.headers, content=b"".join(raw.body))
+        else:
+            answer = await self._transport.handle_async_request(request)
+        answer.request = request
+        await answer.aread()
+        return answer
+
     @property
     def skew(self) -> timedelta:
         """The server's clock minus ours, by the Date of its answers; zero until the first."""
@@ -197,7 +210,7 @@ class Wire:
         skew = self._server_at + timedelta(seconds=self._elapsed()) - self._now()
         return skew if abs(skew) > _CLOCK_GRAIN else timedelta()
 
-    def _note_clock(self, answer: httpx.Response, begin: datetime, end: datetime) -> None:
+    def _note_clock(self, answer: Answer, begin: datetime, end: datetime) -> None:
         """Correct `skew` where it is out by more than the Date's grain and the length of the call explain."""
         date = http_date(answer.headers.get("date", ""))
         if date is None or "age" in answer.headers:
