@@ -22,7 +22,7 @@ simulate: $(READY)
 mutants: $(READY)
 	@PYTHONPATH=tests $(BIN)/python -m simulation.mutants
 
-## make bench BENCH=burst: one benchmark beside its peers, or all; peers are installed into .cache/bench the first time
+## make bench: every benchmark, beside its peers, which are installed into .cache/bench the first time; BENCH=burst for one
 bench: $(READY)
 	@$(BIN)/python -m bench $(BENCH)
 

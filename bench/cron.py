@@ -42,30 +42,7 @@ ZONES = (
     "Asia/Beirut", "Pacific/Apia", "Antarctica/Casey", "America/St_Johns", "Antarctica/Troll", "Europe/Dublin",
 )  # fmt: skip
 LIMIT = 5000.0
-
-
-LIMIT = 5000.0
-
-
-def ours(expression: str, zone: str) -> Callable[[datetime], object]:
-    return Cron(expression, zone).next_after
-
-
-def cronsim(expression: str, zone: str) -> Callable[[datetime], object]:
-    tz = ZoneInfo(zone)
-    CronSim(expression, START)
-    return lambda instant: next(CronSim(expression, instant.astimezone(tz)))
-
-
-def by_croniter(expression: str, zone: str) -> Callable[[datetime], object]:
-    tz = ZoneInfo(zone)
-    croniter(expression, START)
-    return lambda instant: croniter(expression, instant.astimezone(tz)).get_next(datetime)
-
-
-def apscheduler(expression: str, zone: str) -> Callable[[datetime], object]:
-    trigger = CronTrigger.from_crontab(expression, zone)
-    return lambda instant: trigger.get_next_fire_time(None, instant)
+"""Microseconds that no expression may take."""
 
 
 class Ours:

@@ -48,14 +48,13 @@ class Activity:
         if not self._running[fire.schedule]:
             del self._running[fire.schedule]
 
-    def to_count(self, schedules: Iterable[Schedule]) -> list[str]:
-        """Those whose runs are to be counted from now on, for `max_runs`; how many there were is to be told next."""
-        names = [schedule.name for schedule in schedules if schedule.max_runs and schedule.name not in self._runs]
-        self._runs.update(dict.fromkeys(names, 0))
-        return names
+    def uncounted(self, schedules: Iterable[Schedule]) -> list[str]:
+        """Those whose runs `max_runs` counts from now on, and of which nobody told yet how many there were."""
+        return [schedule.name for schedule in schedules if schedule.max_runs and schedule.name not in self._runs]
 
-    def count(self, runs: Mapping[str, int]) -> None:
-        self._runs.update(runs)
+    def count(self, names: Iterable[str], runs: Mapping[str, int]) -> None:
+        """How many runs these had till now; none where `runs` does not say."""
+        self._runs.update({name: runs.get(name, 0) for name in names})
 
     def active(self, name: str) -> bool:
         """Whether a claim is open or a run is active."""

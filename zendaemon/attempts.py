@@ -11,7 +11,6 @@ import heapq
 import random
 from dataclasses import replace
 from datetime import timedelta
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -28,8 +27,8 @@ from zendaemon.core.errors import (
 )
 from zendaemon.core.fire import Fire, FireState, Reason, lateness, run_config
 from zendaemon.core.run import QUEUED
-from zendaemon.core.work import CLOCK_TOLERANCE, Work, may_have_run, rank
-from zendaemon.events import fire_values, say_closed
+from zendaemon.core.work import CLOCK_TOLERANCE, Work, may_have_run, rank, started
+from zendaemon.events import Observers, attempt, fire_values, say_closed, say_retry
 from zendaemon.queue import Queue
 from zendaemon.records import Records
 
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 
     from zendaemon.core.run import Resolved, Run
     from zendaemon.core.schedule import Schedule
+    from zendaemon.events import Observer
     from zendaemon.journal import Journal
     from zendaemon.targets import Targets
 
@@ -62,7 +62,10 @@ class Server(Protocol):
 
     @property
     def skew(self) -> timedelta:
-        """The server's clock minus ours."""
+        """The server's clock minus ours; it may be out by `skew_within`."""
+
+    @property
+    def skew_within(self) -> timedelta: ...
 
     async def start(
         self, resolved: Resolved, config: Mapping[str, JsonValue], tags: Sequence[str], key: UUID
@@ -80,12 +83,11 @@ class _NotSettled(Exception):
 
 
 class _Lapsed(Exception):
-    """The server has no such run, and the fire's catch-up window is closed."""
+    """The server has no such run, and the fire is not to be started: its window is closed, or it is paused."""
 
 
 class Attempts:
     """Starts claimed fires at one server. `on_closed` is called with each fire that got its final state.
-
     `paused` tells of a schedule's name whether it is to start nothing; fires by hand are started all the same.
     """
 
@@ -120,12 +122,14 @@ class Attempts:
             when_quick=when_quick,
             random=self._random,
         )
+        self.observer: Observer = Observers()
         self.on_closed: Callable[[Fire], None] = lambda _: None
         self.paused: Callable[[str], bool] = lambda _: False
 
     def submit(self, fire: Fire, schedule: Schedule) -> None:
         """Take a fire that has just been claimed."""
-        work = Work(fire=fire, schedule=schedule, taken_at=self._elapsed(), skew=self._server.skew)
+        skew = self._server.skew if self._server.skew_within else None  # nothing is known before the first answer
+        work = Work(fire=fire, schedule=schedule, taken_at=self._elapsed(), skew=skew)
         if len(self._deadlines) > 2 * self.queue.waiting + _DEADLINES:  # most of them are of fires that were started
             self._deadlines = sorted(work.deadline for work in self.queue.ready)
         heapq.heappush(self._deadlines, work.deadline)
@@ -136,20 +140,14 @@ class Attempts:
 
         Without a schedule, since it was removed meanwhile, the server is only asked.
         """
+        self.observer.left_behind(fire)
         settle_at = asyncio.get_running_loop().time() + self._settle_after
         if schedule is None:
             self._aside(self._settle_removed(fire, settle_at))
             return
-        self._enqueue(
-            Work(
-                fire=fire,
-                schedule=schedule,
-                taken_at=self._elapsed(),
-                left_behind=True,
-                ask_first=True,
-                settle_at=settle_at,
-            )
-        )
+        work = Work(fire=fire, schedule=schedule, taken_at=self._elapsed(), left_behind=True, ask_first=True)
+        work.settle_at = settle_at
+        self._enqueue(work)
 
     async def drain(self, limit: timedelta) -> int:
         """Begin no more attempts and wait for those under way; return how many fires stay claimed."""
@@ -168,6 +166,20 @@ class Attempts:
         if lapsed:
             for work in self.queue.take(lambda work: not work.ask_first and now >= work.deadline):
                 self._aside(self._guarded(work))
+
+    def skip_paused(self) -> None:
+        """Close what waits for its turn, was never sent, and is paused now."""
+        for work in self.queue.take(lambda work: not work.ask_first and self._follow_pause(work)):
+            self._aside(self._guarded(work))
+
+    def _follow_pause(self, work: Work) -> bool:
+        """Whether it is paused now; `end` says so as long as that lasts."""
+        paused = not work.fire.manual and self.paused(work.schedule.name)
+        if paused:
+            work.end = work.end or _PAUSED
+        elif work.end is _PAUSED:
+            work.end = None
+        return paused
 
     def _aside(self, work: Coroutine[None, None, None]) -> None:
         """Do it now, beside what is in flight."""
@@ -196,17 +208,16 @@ class Attempts:
         if now >= work.deadline and not work.ask_first:
             await self._give_up(work, retry.lapsed(work.failure, work.tried))
             return
-        if not work.fire.manual and self.paused(work.schedule.name):
-            if not work.ask_first:
-                await self._give_up(work, _PAUSED)
-                return
-            work.end = work.end or _PAUSED
+        if self._follow_pause(work) and not work.ask_first:
+            await self._give_up(work, _PAUSED)
+            return
         if work.fire.lateness_seconds is None:
             work.fire = replace(work.fire, lateness_seconds=lateness(work.asked_for_at, now))
         begin = asyncio.get_running_loop().time()
         try:
             run = await self._start_or_find(work)
         except _NotSettled as wait:
+            work.in_vain = 0
             self._later(wait.seconds, work)
         except _Lapsed:
             await self._give_up(work, work.end or retry.lapsed(work.failure, work.tried))
@@ -214,7 +225,7 @@ class Attempts:
             await self._after(work, failure)
         else:
             self.queue.answered(asyncio.get_running_loop().time() - begin)
-            await self._started(work, run)
+            await self._close(started(work.fire, run))
 
     async def _start_or_find(self, work: Work) -> Run:
         """One POST, or the run that an earlier one made."""
@@ -232,6 +243,7 @@ class Attempts:
             raise
         if work.ask_first:
             run = await self._server.find_run(name, resolved.project or fire.project)
+            self._follow_pause(work)  # which may have begun or ended meanwhile
             if run is not None:
                 self._check_ours(work, run, resolved)
                 self._check_settled(run)
@@ -243,9 +255,12 @@ class Attempts:
             config = run_config(work.schedule, fire.fire_time, name)
         except ValueError as error:
             raise Rejected(str(error)) from None
+        if self._follow_pause(work):
+            raise _Lapsed
         work.asking = False
         work.fire = replace(fire, attempts=fire.attempts + 1)
-        return await self._server.start(resolved, config, work.schedule.tags, fire.key)
+        with attempt(work.fire, self.observer, self._elapsed):
+            return await self._server.start(resolved, config, work.schedule.tags, fire.key)
 
     def _check_lost(self, work: Work) -> None:
         """Of a run that is not there: raise _NotSettled while a lost request may make it, then _Lapsed if late."""
@@ -259,9 +274,10 @@ class Attempts:
         """Raise NameTaken, with the run's id, when the run of that name cannot be this fire's."""
         if run.pipeline_id is not None and run.pipeline_id != resolved.pipeline_id:
             raise _Foreign(f"run {run.id} of another pipeline has the name {run.name!r}")
-        if run.created is None or run.created >= work.asked_for_at + work.skew - CLOCK_TOLERANCE:
+        since = work.asked_for_at - CLOCK_TOLERANCE - self._server.skew_within
+        if run.created is None or (work.skew is not None and run.created >= since + work.skew):
             return  # by the server's clock as it was when the fire came into our hands
-        if self._age(run) > work.age(self._now(), self._elapsed()):
+        if self._age(run) > work.age(self._now(), self._elapsed()) + self._server.skew_within:
             raise _Foreign(f"run {run.id} with the name {run.name!r} was there before the fire time")
 
     def _check_settled(self, run: Run) -> None:
@@ -287,15 +303,15 @@ class Attempts:
                 if asyncio.get_running_loop().time() >= settle_at:
                     break
             await asyncio.sleep(_LOOK_AGAIN)
-        if run is not None:
-            fire = replace(fire, state=FireState.STARTED, run_id=run.id, run_status=run.status)
-        else:
-            fire = replace(fire, state=FireState.FAILED, reason=Reason.REMOVED)
-        await self._close(fire)
+        gone = replace(fire, state=FireState.FAILED, reason=Reason.REMOVED)
+        await self._close(gone if run is None else started(fire, run))
 
     async def _after(self, work: Work, failure: ZendaemonError) -> None:
         """Retry, ask or give up, as core.retry decides."""
-        self._note(failure)
+        self.queue.heed(failure)
+        vain = work.asking and isinstance(failure, Unavailable) and failure.reached
+        vain = vain or (isinstance(failure, Uncertain) and self.queue.pace.doubts > 1)
+        work.in_vain = work.in_vain + 1 if vain else 0
         if work.asking and isinstance(failure, Unavailable) and failure.busy:
             failure = failure.for_a_question()
         if work.end is None:
@@ -319,7 +335,7 @@ class Attempts:
             case retry.GiveUp() if may_have_run(work, failure):
                 work.end, work.ask_first = decision, True
                 wait = retry.RetryAfter(retry.backoff(work.schedule.retry, work.tried.failures, 1.0), ask_first=True)
-                self._say_retry(work, failure, wait)
+                say_retry(work.fire, failure, wait.seconds)
                 self._wait(work, failure, wait.seconds)
             case retry.GiveUp():
                 await self._give_up(work, decision)
@@ -329,7 +345,7 @@ class Attempts:
                 self._enqueue(work)
             case retry.RetryAfter():
                 work.ask_first = work.ask_first or decision.ask_first
-                self._say_retry(work, failure, decision)
+                say_retry(work.fire, failure, decision.seconds)
                 self._wait(work, failure, decision.seconds)
 
     def _wait(self, work: Work, failure: ZendaemonError, seconds: float) -> None:
@@ -338,29 +354,10 @@ class Attempts:
         What fails with a question about this one fire waits by itself, so that another one is the next to begin: the
         server may be unwell with this question alone.
         """
-        if isinstance(failure, Unavailable) and not work.asking:
+        if isinstance(failure, Unavailable) and not (work.asking and failure.reached):
             self._enqueue(work)
         else:
             self._later(max(seconds, self.queue.opens_in + _BEHIND_OTHERS), work)
-
-    def _note(self, failure: ZendaemonError) -> None:
-        """Adapt the pace to what a failure says of the server. One that answers 500 is unwell, and yet there."""
-        if isinstance(failure, Unavailable) and not failure.busy and failure.status != HTTPStatus.INTERNAL_SERVER_ERROR:
-            self.queue.away(failure)
-        elif isinstance(failure, Unavailable) or (isinstance(failure, Uncertain) and failure.status in (429, 503)):
-            self.queue.busy(failure)
-        elif isinstance(failure, ServerError) and failure.status is not None:
-            self.queue.answered()
-
-    def _say_retry(self, work: Work, failure: ZendaemonError, decision: retry.RetryAfter) -> None:
-        event = "fire.uncertain" if isinstance(failure, Uncertain | NameTaken) else "fire.retrying"
-        level = log.info if isinstance(failure, Unavailable) else log.warning
-        level(event, **fire_values(work.fire), error=str(failure), delay_seconds=round(decision.seconds, 3))
-
-    async def _started(self, work: Work, run: Run) -> None:
-        await self._close(
-            replace(work.fire, state=FireState.STARTED, run_id=run.id, run_status=run.status, message=run.status_reason)
-        )
 
     async def _give_up(self, work: Work, decision: retry.GiveUp) -> None:
         message = str(work.failure) if work.failure is not None else None
@@ -372,7 +369,7 @@ class Attempts:
 
     def _closed(self, fire: Fire) -> None:
         self.on_closed(fire)
-        say_closed(fire)
+        say_closed(fire, self.observer)
 
 
 class _Foreign(NameTaken):

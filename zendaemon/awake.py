@@ -23,19 +23,24 @@ _BEHIND = timedelta(minutes=1)
 
 
 class Awake:
-    """`since` is an instant by the wall clock; fire times that came due before it are misfires."""
+    """`since` is an instant by the wall clock; fire times that came due before it are misfires.
+
+    `jumps` counts how often the clock was seen to be set, or the machine to have slept.
+    """
 
     def __init__(self, now: Callable[[], datetime], monotonic: Callable[[], float]) -> None:
         self._now = now
         self._monotonic = monotonic
         self._last_look = now()
         self.since = self._last_look
+        self.jumps = 0
 
     def look(self) -> datetime:
         """The time. To be called more often than ASLEEP, and whenever something is decided by the time."""
         now = self._now()
         gap = now - self._last_look
         if gap > ASLEEP or gap < _SET_BACK:
+            self.jumps += 1
             log.warning("clock.jumped", seconds=round(gap.total_seconds(), 3))
         self.since = now if gap > ASLEEP else min(self.since, now)
         self._last_look = now

@@ -14,8 +14,8 @@ import structlog
 
 from zendaemon import clock
 from zendaemon.core.errors import Invalid, JournalError, ZendaemonError
-from zendaemon.core.lint import lint
-from zendaemon.core.schedule import ScheduleSet
+from zendaemon.core.lint import Finding, lint
+from zendaemon.core.schedule import Schedule
 from zendaemon.core.shown import ShownProblem, ShownReload
 
 if TYPE_CHECKING:
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 
     from zendaemon.attempts import Attempts
     from zendaemon.core.errors import Problem
+    from zendaemon.core.schedule import ScheduleSet
     from zendaemon.engine import Engine
     from zendaemon.journal import Journal
     from zendaemon.loader import Loaded
+    from zendaemon.operations import Phase
     from zendaemon.retention import Retention
     from zendaemon.runs import Runs
     from zendaemon.systemd import Notifier
@@ -37,7 +39,9 @@ log = structlog.get_logger()
 
 _RELOADS = 20  # that are remembered
 _EXCERPT = 200
+Said = tuple[Schedule, list[Finding]]  # a schedule, and what was said of it
 _BREATH = 50  # schedules that findings are looked for in one turn of the loop
+_JOURNAL_CHECK = 10.0  # seconds that a written journal counts as one that can be written
 HUNG_AFTER = 10.0
 """Seconds without a turn of the engine's loop after which it counts as hung."""
 
@@ -76,11 +80,13 @@ class Daemon:
         self._loaded: Loaded | None = None
         self.started_at = clock.now()
         self.reloads: Sequence[ShownReload] = ()
-        self._said = ScheduleSet()
+        self._said: dict[str, Said] = {}
         self._saying: list[asyncio.Task[None]] = []
         self._reloading = asyncio.Lock()
         self._hangup = asyncio.Event()
         self._stop = asyncio.Event()
+        self._in_force_since: float | None = None
+        self._journal_checked = float("-inf")
 
     async def run(self, ready: Callable[[], Any]) -> None:
         """Serve until SIGTERM or SIGINT. `ready` is awaited once the first schedule set is in force.
@@ -94,8 +100,7 @@ class Daemon:
         self._loaded = await asyncio.to_thread(self._load, None)
         self._timers.start()
         await self._engine.start(self._loaded.set)
-        gc.collect()
-        gc.freeze()  # what lives as long as the schedule set: a round of the collector over it would hold up fires
+        _set_apart()
         tasks = [
             loop.create_task(work, name=name)
             for name, work in (
@@ -107,6 +112,7 @@ class Daemon:
                 ("watchdog", self._feed_watchdog()),
             )
         ]
+        self._in_force_since = clock.monotonic()
         await ready()
         self._notifier.ready(self._summary())
         log.info("daemon.ready", schedules=len(self._loaded.set.schedules), server=self._server_url)
@@ -143,8 +149,23 @@ class Daemon:
 
     @property
     def healthy(self) -> bool:
-        """Whether the engine's loop turns."""
-        return clock.monotonic() - self._engine.beat < HUNG_AFTER
+        """Whether the engine's loop turns; before it begins to, loading many files may take its time."""
+        if self._in_force_since is None:
+            return True
+        return clock.monotonic() - max(self._engine.beat, self._in_force_since) < HUNG_AFTER
+
+    @property
+    def phase(self) -> Phase:
+        if self._stop.is_set():
+            return "stopping"
+        return "starting" if self._in_force_since is None else "running"
+
+    async def check_journal(self) -> None:
+        """Raises JournalError when it cannot be written; tried now and then, and after each failure."""
+        now = clock.monotonic()
+        if not self._journal.writable or now - self._journal_checked > _JOURNAL_CHECK:
+            await self._journal.check()
+            self._journal_checked = now
 
     async def _reload_on_hangup(self) -> None:
         while True:
@@ -167,7 +188,7 @@ class Daemon:
                 raise
             else:
                 self._loaded = loaded
-                gc.freeze()
+                _set_apart()
                 self._say_findings(loaded.set)
                 self._remember(ShownReload(at=clock.now(), applied=True, changes=found))
                 log.info("reload.applied", **found)
@@ -177,14 +198,9 @@ class Daemon:
 
     def _say_findings(self, schedules: ScheduleSet) -> None:
         """Says in the background what is new since all was said; a later reload says the rest of an earlier one."""
-
-        async def say() -> None:
-            await say_findings(schedules, self._said, clock.now())
-            self._said = schedules
-
         for task in self._saying:
             task.cancel()
-        self._saying = [asyncio.create_task(say(), name="findings")]
+        self._saying = [asyncio.create_task(say_findings(schedules, self._said, clock.now()), name="findings")]
 
     def _refused(self, error: Invalid | JournalError) -> None:
         problems = tuple(map(_shown, error.problems)) if isinstance(error, Invalid) else ()
@@ -202,14 +218,42 @@ class Daemon:
         return f"{text}; the last reload was refused, see the log" if refused else text
 
 
-async def say_findings(schedules: ScheduleSet, before: ScheduleSet, now: datetime) -> None:
-    """One event for each finding of `zendaemon check` in what is new, so that a reload does not repeat them."""
+def _set_apart() -> None:
+    """Have the garbage collector look at all that is loaded once, and never again.
+
+    Each of its full rounds would stop the process for as long as that takes: 0.3 s with 5,000 schedules, in which
+    nothing is fired. Pages, which make many objects, would bring such rounds about.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+async def say_findings(schedules: ScheduleSet, said: dict[str, Said], now: datetime) -> None:
+    """One event for each finding of `zendaemon check` that was not said of the same schedule before; fills in `said`.
+
+    Time alone brings new ones: the next change of the clock, or a schedule that is over.
+    """
+    for name in said.keys() - schedules.schedules.keys():
+        del said[name]
     for count, (name, schedule) in enumerate(schedules.schedules.items()):
         if count % _BREATH == 0:
             await asyncio.sleep(0)  # 100,000 schedules take ten seconds, which fires do not wait for
-        if schedule != before.schedules.get(name):
-            for finding in lint(schedule, now):
-                log.warning("schedule.suspect", schedule=name, code=finding.code, warning=finding.message)
+        found = lint(schedule, now)
+        known = said.pop(name, None)
+        old = known[1] if known and known[0] == schedule else []
+        place = schedules.places.get(name)
+        for finding in found:
+            if finding not in old:
+                log.warning(
+                    "schedule.suspect",
+                    schedule=name,
+                    code=finding.code,
+                    warning=finding.message,
+                    file=place.file if place else None,
+                    line=place.line if place else None,
+                )
+        if found:
+            said[name] = schedule, found
 
 
 def say_problems(error: ZendaemonError) -> None:

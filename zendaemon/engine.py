@@ -76,7 +76,7 @@ class Engine:
         self._behind: set[str] = set()
         self._in_doubt = False
         self._waiting: dict[UUID, asyncio.Future[Fire]] = {}
-        self._awake = Awake(now, monotonic)
+        self.awake = Awake(now, monotonic)
         self.timers: Timers | None = None
         self.pauses = Pauses(journal)
         self.schedules = ScheduleSet()
@@ -97,7 +97,7 @@ class Engine:
 
     async def start(self, schedules: ScheduleSet) -> None:
         """Take over what an earlier process left, then the schedule set with what came due in between."""
-        self._awake = Awake(self._now, self._monotonic)
+        self.awake = Awake(self._now, self._monotonic)
         await self._targets.load()
         left = await self._journal.claims()
         for fire in left:
@@ -112,9 +112,8 @@ class Engine:
 
     async def apply(self, new: ScheduleSet) -> Changes:
         """Replace the schedule set at one instant: fires due before it by the old set, after it by the new one."""
-        async with self._deciding:
-            with self._awake.deciding() as now:
-                found = await self._replace(new, now)
+        async with self.decided() as now:
+            found = await self._replace(new, now)
         say_behind(self._watermarks.values(), now)
         enabled = new.enabled()
         self._targets.watch(enabled)
@@ -124,8 +123,6 @@ class Engine:
         return found
 
     async def _replace(self, new: ScheduleSet, now: datetime) -> Changes:
-        if self._in_doubt:
-            await self._look_into_journal()
         found = changes(self.schedules, new)
         anew = (*found.restarted, *found.added) if self.schedules.schedules else found.restarted
         gone = {name for name in found.changed if not new.schedules[name].enabled}
@@ -134,7 +131,8 @@ class Engine:
         while undecided:
             undecided = closing & await self._decide(undecided, now, closing)
         enabled = new.enabled()
-        self._activity.count(await self._journal.run_counts(self._activity.to_count(enabled)))
+        uncounted = self._activity.uncounted(enabled)
+        self._activity.count(uncounted, await self._journal.run_counts(uncounted))
         rules = {schedule.name: rule_text(schedule.trigger) for schedule in enabled}
         self._watermarks = await self._journal.sync(rules, anew, now)
         self.schedules = new
@@ -159,12 +157,17 @@ class Engine:
         return fire, closed
 
     @asynccontextmanager
-    async def decided(self, names: Iterable[str]) -> AsyncIterator[datetime]:
+    async def decided(self, names: Collection[str] = ()) -> AsyncIterator[datetime]:
         """What was due of these schedules is decided, and nothing else is in the meantime. Raises JournalError."""
         async with self._deciding:
-            with self._awake.deciding() as now:
-                await self._decide(names, now)
-            yield now
+            with self.awake.deciding() as now:
+                if self._in_doubt or self.pauses.in_doubt:
+                    await self._look_into_journal()
+                self._behind = self._behind.difference(names).union(await self._decide(names, now))
+                yield now
+
+    def watermark(self, name: str) -> datetime | None:
+        return self._watermarks.get(name)
 
     async def stop(self) -> None:
         """Decide nothing any more; what is being decided is finished first."""
@@ -178,29 +181,26 @@ class Engine:
             with suppress(TimeoutError):
                 async with asyncio.timeout(TICK):
                     await self._wake.wait()
-            now = self._awake.look()
+            now = self.awake.look()
             if self.timers is not None:
                 self.timers.tick(now, self._monotonic())
             self._attempts.lapse()
-            self.wake(self.pauses.lapse(now))
+            self._woken.update(self.pauses.lapse(now))
             if self._wake.is_set():
                 await self._decide_woken()
             self._beat = self._monotonic()
 
     def _go_on(self) -> None:
         """Look at once at what could not be decided before."""
-        if self._in_doubt or (self._behind and self._attempts.queue.ready_count < _BACKLOG):
+        if self._in_doubt or self.pauses.in_doubt or (self._behind and self._attempts.queue.ready_count < _BACKLOG):
             self.wake(self._behind)
 
     async def _decide_woken(self) -> None:
         self._wake.clear()
         names, self._woken = self._woken, set()
         try:
-            async with self._deciding:
-                with self._awake.deciding() as now:
-                    if self._in_doubt:
-                        await self._look_into_journal()
-                    self._behind = (self._behind - names).union(await self._decide(names, now))
+            async with self.decided(names):
+                pass
         except JournalError as error:
             log.error("journal.unavailable", error=str(error))  # noqa: TRY400 - no traceback wanted
             self._beat = self._monotonic()
@@ -239,7 +239,7 @@ class Engine:
 
     def _turn(self, name: str) -> tuple[bool, int, datetime, str]:
         """Those on time by priority; then those that are behind, by that and by what is the oldest to decide."""
-        since = self._watermarks[name] if name in self._behind else self._awake.since
+        since = self._watermarks[name] if name in self._behind else self.awake.since
         return name in self._behind, -self.schedules.schedules[name].priority, since, name
 
     async def _claim(self, fires: Sequence[Fire], marks: Mapping[str, datetime], known: Mapping[str, Schedule]) -> bool:
@@ -256,6 +256,7 @@ class Engine:
 
     async def _look_into_journal(self) -> None:
         """The journal may have taken what it reported as failed: go on from what it has."""
+        await self.pauses.put_right()
         known = await self._journal.watermarks()
         self._watermarks = {name: max(mark, known.get(name, mark)) for name, mark in self._watermarks.items()}
         for fire in await self._journal.claims():
@@ -268,12 +269,12 @@ class Engine:
 
     def _standing(self, schedule: Schedule) -> Standing:
         name, activity = schedule.name, self._activity
-        mark, since = self._watermarks[name], self._awake.since
+        mark, since = self._watermarks[name], self.awake.since
         return Standing(mark, since, activity.active(name), activity.runs(name), self.pauses.get(name))
 
     def _hand_over(self, fire: Fire, schedule: Schedule) -> None:
         if fire.state is not FireState.CLAIMED:
-            say_closed(fire)
+            say_closed(fire, self._attempts.observer)
             return
         self._activity.claimed(fire)
         self._attempts.submit(fire, schedule)

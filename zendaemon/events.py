@@ -1,17 +1,121 @@
-"""The events of fires: what each carries, and the one that closes it."""
+"""What fires tell on their way: the log, with one closing event each, and whoever observes (metrics, traces)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from zendaemon.core.errors import NameTaken, Rejected, Stale, Unauthorized, Unavailable, Uncertain, ZendaemonError
 from zendaemon.core.fire import FireState, instant_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from zendaemon.core.fire import Fire
 
 log = structlog.get_logger()
+
+
+class Outcome(StrEnum):
+    """What became of an attempt, as far as its own answer tells."""
+
+    STARTED = "started"
+    REFUSED = "refused"
+    BUSY = "busy"
+    UNCERTAIN = "uncertain"
+    NAME_TAKEN = "name_taken"
+    REJECTED = "rejected"
+    STALE = "stale"
+    UNAUTHORIZED = "unauthorized"
+    BROKEN_OFF = "broken_off"
+
+
+class Observer(Protocol):
+    """Told of fires as they go on, in the engine's loop: everything here must be brief."""
+
+    def left_behind(self, fire: Fire) -> None:
+        """An earlier process claimed it; what it sent, nobody here knows."""
+
+    def posting(self, fire: Fire) -> None:
+        """An attempt begins; `fire.attempts` counts it."""
+
+    def posted(self, fire: Fire, outcome: Outcome, seconds: float) -> None:
+        """The attempt has ended, after so many seconds."""
+
+    def closed(self, fire: Fire) -> None:
+        """It has its final state, on disk. `through` is set where it stands for a range."""
+
+    def ended(self, fire: Fire) -> None:
+        """Its run is not active any more: `run_status`."""
+
+
+class Observers:
+    """Tells all of them. What one raises is logged once, and disturbs neither firing nor the others."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+        self._failed: set[Observer] = set()
+
+    def left_behind(self, fire: Fire) -> None:
+        self._tell(lambda observer: observer.left_behind(fire))
+
+    def posting(self, fire: Fire) -> None:
+        self._tell(lambda observer: observer.posting(fire))
+
+    def posted(self, fire: Fire, outcome: Outcome, seconds: float) -> None:
+        self._tell(lambda observer: observer.posted(fire, outcome, seconds))
+
+    def closed(self, fire: Fire) -> None:
+        self._tell(lambda observer: observer.closed(fire))
+
+    def ended(self, fire: Fire) -> None:
+        self._tell(lambda observer: observer.ended(fire))
+
+    def _tell(self, say: Callable[[Observer], None]) -> None:
+        for observer in self._observers:
+            try:
+                say(observer)
+            except Exception:
+                if observer not in self._failed:
+                    self._failed.add(observer)
+                    log.exception("engine.error", observer=type(observer).__name__)
+
+
+@contextmanager
+def attempt(fire: Fire, observer: Observer, elapsed: Callable[[], float]) -> Iterator[None]:
+    """One POST: tells that it begins, what became of it, and after how many seconds of `elapsed`."""
+    observer.posting(fire)
+    outcome, began = Outcome.BROKEN_OFF, elapsed()
+    try:
+        yield
+        outcome = Outcome.STARTED
+    except ZendaemonError as failure:
+        outcome = outcome_of(failure)
+        raise
+    finally:
+        observer.posted(fire, outcome, elapsed() - began)
+
+
+def outcome_of(failure: ZendaemonError) -> Outcome:
+    """What a failure says of the attempt that raised it."""
+    match failure:
+        case Unavailable():
+            return Outcome.BUSY if failure.busy else Outcome.REFUSED
+        case Uncertain():
+            return Outcome.UNCERTAIN
+        case NameTaken():
+            return Outcome.NAME_TAKEN
+        case Rejected():
+            return Outcome.REJECTED
+        case Stale():
+            return Outcome.STALE
+        case Unauthorized():
+            return Outcome.UNAUTHORIZED
+        case _:
+            return Outcome.BROKEN_OFF
 
 
 def fire_values(fire: Fire) -> dict[str, object]:
@@ -28,7 +132,14 @@ def fire_values(fire: Fire) -> dict[str, object]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def say_closed(fire: Fire) -> None:
+def say_retry(fire: Fire, failure: ZendaemonError, seconds: float) -> None:
+    """An attempt failed, and the next one, or a question, comes in so many seconds."""
+    event = "fire.uncertain" if isinstance(failure, Uncertain | NameTaken) else "fire.retrying"
+    level = log.info if isinstance(failure, Unavailable) else log.warning
+    level(event, **fire_values(fire), error=str(failure), delay_seconds=round(seconds, 3))
+
+
+def say_closed(fire: Fire, observer: Observer) -> None:
     """The one closing event of a fire, or of a range of them."""
     more = {"reason": fire.reason, "message": fire.message, "through": fire.through and instant_text(fire.through)}
     bound = fire_values(fire) | {key: value for key, value in more.items() if value}
@@ -43,3 +154,4 @@ def say_closed(fire: Fire) -> None:
             log.error("fire.failed", **bound)
         case FireState.CLAIMED:
             raise AssertionError("a claim is not closed")
+    observer.closed(fire)

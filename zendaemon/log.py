@@ -28,6 +28,10 @@ EVENTS: dict[str, str] = {
     "fire.skipped": "closing event: not to be started, by a policy of the schedule (`reason`)",
     "fire.started": "closing event: the run `run_id` was created",
     "fire.uncertain": "an attempt's outcome is not known; the server is asked before the next one",
+    "http.error": "the status page or the HTTP API failed at a request",
+    "http.listening": "the status page and the HTTP API are served at `url`",
+    "http.refused": "wrong tokens came from `sender` to the HTTP API; said once a minute for each sender at most",
+    "http.unavailable": "no status page and HTTP API at `address` for now; fires go on, and it is tried again",
     "journal.pruned": "rows that the retention settings let go were deleted from the journal",
     "journal.unavailable": "the journal cannot be written; nothing new is started until it can",
     "reload.applied": "a new schedule set is in force; what was added, changed and removed",
@@ -40,11 +44,16 @@ EVENTS: dict[str, str] = {
     "schedule.paused": "an operator, or `pause_after_failures`, stopped a schedule's fires (`by`, `note`, `until`)",
     "schedule.resolved": "a target has ids, or new ones",
     "schedule.resumed": "a pause ended, by an operator or at its end; fires are started again",
-    "schedule.suspect": "the server would take the config, and may not do with it what was meant",
+    "schedule.suspect": (
+        "valid, and perhaps not meant: a finding of `zendaemon check`, with its `code`, said once for what is new; or "
+        "a config that the server would take, and may not do with it what was meant"
+    ),
     "schedule.unresolved": "a target leads to nothing that the server can start",
     "server.back": "the server answers again, after `down_seconds`",
     "server.unavailable": "the server cannot be reached; fires are kept for their catch-up window",
     "settings.unknown": "an environment variable looks like a setting and is none",
+    "traces.lost": "the OpenTelemetry collector takes no traces; said once in ten minutes at most, fires go on",
+    "traces.off": "the environment asks for traces, and the extra `zendaemon[otel]` is not installed",
 }
 
 _SECRET = re.compile(

@@ -5,22 +5,24 @@ Methods that only look may be called from any thread: what they read is replaced
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from zoneinfo import ZoneInfo
 
 from zendaemon import __version__, clock
 from zendaemon.core.dst import note
-from zendaemon.core.errors import ZendaemonError
+from zendaemon.core.errors import JournalError, ZendaemonError
 from zendaemon.core.explain import explain
 from zendaemon.core.fire import run_config, run_name
 from zendaemon.core.near import did_you_mean
 from zendaemon.core.pause import Pause
 from zendaemon.core.shown import (
+    Health,
     NextFire,
     Replica,
     ScheduleDetail,
@@ -33,6 +35,7 @@ from zendaemon.core.shown import (
     ShownTarget,
     Status,
 )
+from zendaemon.timeline import Timelines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -43,14 +46,19 @@ if TYPE_CHECKING:
     from zendaemon.attempts import Attempts
     from zendaemon.core.fire import Fire
     from zendaemon.core.schedule import Schedule
-    from zendaemon.core.shown import ShownReload
+    from zendaemon.core.shown import ShownReload, Timeline
     from zendaemon.engine import Engine
-    from zendaemon.journal import Reader, Wanted
+    from zendaemon.journal import Last, Reader, Wanted
     from zendaemon.targets import Targets
     from zendaemon.zenml import ServerInfo
 
+Phase = Literal["starting", "running", "stopping"]
+
 OUTCOMES = 20
 NEXT_FIRES = 10
+MAX_NOTE = 1000
+_JOURNAL_SECONDS = 5.0
+_GUESSED = 10_000  # schedules; to look for near names among more would take the loop's time
 
 
 class Process(Protocol):
@@ -60,7 +68,13 @@ class Process(Protocol):
     reloads: Sequence[ShownReload]
 
     @property
+    def phase(self) -> Phase: ...
+
+    @property
     def healthy(self) -> bool: ...
+
+    async def check_journal(self) -> None:
+        """Raises JournalError when it cannot be written."""
 
     async def reload(self) -> dict[str, int]: ...
 
@@ -76,6 +90,15 @@ class Server(Protocol):
 
     @property
     def token_valid_until(self) -> datetime | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What is to be had of a schedule for nothing, so that thousands can be searched and sorted at every request."""
+
+    schedule: Schedule
+    state: ScheduleState
+    next_fire_time: datetime | None
 
 
 class Operations:
@@ -97,6 +120,7 @@ class Operations:
         self._server = server
         self._process = process
         self._reader = reader
+        self._timelines = Timelines(reader)
         self._next: dict[str, tuple[Schedule, datetime | None]] = {}
 
     def status(self) -> Status:
@@ -135,9 +159,55 @@ class Operations:
             token_valid_until=self._server.token_valid_until,
         )
 
+    @property
+    def phase(self) -> Phase:
+        """`starting` till the first schedule set is in force, `stopping` from the drain on."""
+        return self._process.phase
+
+    def ready(self) -> Health:
+        """Whether a schedule set is loaded, and the daemon goes on with it."""
+        phase = self.phase
+        return Health(ok=phase == "running", reason=None if phase == "running" else f"the daemon is {phase}")
+
+    async def health(self) -> Health:
+        """Whether the engine's loop turns, and the journal can be read and written."""
+        if not self._process.healthy:
+            return Health(ok=False, reason="the engine's loop does not turn")
+        try:
+            async with asyncio.timeout(_JOURNAL_SECONDS):
+                await self._process.check_journal()
+                await asyncio.to_thread(self._reader.check)
+        except JournalError as error:
+            return Health(ok=False, reason=error.message)
+        except TimeoutError:
+            return Health(ok=False, reason=f"the journal does not answer within {_JOURNAL_SECONDS:.0f} s")
+        return Health(ok=True)
+
     def names(self) -> list[str]:
         """All schedules, by name."""
         return sorted(self._engine.schedules.schedules)
+
+    def briefs(self) -> list[Brief]:
+        """All schedules in short, in no order."""
+        now = clock.now()
+        known = self._engine.schedules.schedules.values()
+        return [Brief(schedule, self._state(schedule, now), self.next_fire_time(schedule, now)) for schedule in known]
+
+    def last(self) -> dict[str, Last]:
+        """The latest fire of every schedule that has one, in short."""
+        return self._reader.last()
+
+    def latest(self, names: Iterable[str], count: int = OUTCOMES) -> dict[str, list[Fire]]:
+        """The latest rows of some schedules, loaded or not, the latest first; a range is one of them."""
+        return self._reader.latest(names, count)
+
+    def recent(self, count: int) -> list[Fire]:
+        """The latest rows of all schedules; a range is one of them."""
+        return self._reader.recent(count)
+
+    def trouble(self, since: datetime, count: int) -> list[Fire]:
+        """The latest rows from `since` on that became no run though they were to, or whose run failed."""
+        return self._reader.trouble(since, count)
 
     def schedules(self, names: Iterable[str] | None = None, *, outcomes: int = 0) -> list[ShownSchedule]:
         """Schedules by name, all or some, each with its latest `outcomes` from the journal."""
@@ -205,6 +275,14 @@ class Operations:
         """Fires of the journal, the latest first."""
         return map(ShownFire.of, self._reader.fires(wanted))
 
+    def timeline(self) -> Timeline:
+        """Fires a minute of the last and the next 24 hours; what is paused counts from the end of its pause on."""
+        now, known = clock.now(), self._engine.schedules
+        pauses = {name: pause for name in known.schedules if (pause := self._engine.pauses.holding(name, now))}
+        firing = (s for s in known.enabled() if s.name not in pauses or pauses[s.name].until is not None)
+        ends = {name: pause.until for name, pause in pauses.items() if pause.until is not None}
+        return self._timelines.get(firing, ends, now, known)
+
     def reloads(self) -> Sequence[ShownReload]:
         """The latest attempts to load the files, the newest first."""
         return self._process.reloads
@@ -219,22 +297,35 @@ class Operations:
         return ShownFire.of(await closed if wait else fire)
 
     async def pause(self, name: str, *, note: str = "", until: datetime | None = None) -> ShownPause:
-        """Start nothing of a schedule from now on, till somebody resumes it or `until`. Raises ZendaemonError."""
+        """Start nothing of a schedule from now on, till somebody resumes it or `until`. Raises ZendaemonError.
+
+        One that is paused already gets this note and end, and stays paused without a gap.
+        """
+        note = note.encode(errors="replace").decode().replace("\0", " ").strip()  # as every database takes it
         pause = Pause(schedule=self._known(name).name, since=clock.now(), until=until, note=note)
+        if len(note) > MAX_NOTE:
+            raise ZendaemonError(f"the note has {len(note)} characters", hint=f"write {MAX_NOTE} at most")
         if until is not None and until <= pause.since:
             raise ZendaemonError(f"{until.isoformat()} is not in the future", hint="give a later end, or none")
         async with self._engine.decided([name]) as now:
-            pause = replace(pause, since=now)
-            await self._engine.pauses.begin(pause)
+            pause = await self._engine.pauses.begin(replace(pause, since=now), self._undecided(name))
+            self._attempts.skip_paused()
         return ShownPause.of(pause)
 
+    def _undecided(self, name: str) -> datetime | None:
+        """When the first fire that is not decided yet would be started; None where there is none."""
+        schedule, mark = self._known(name), self._engine.watermark(name)
+        first = schedule.trigger.next_after(mark) if mark is not None else None
+        return None if first is None else first + schedule.delay
+
     async def resume(self, name: str) -> ShownPause:
-        """End a schedule's pause. Raises ZendaemonError when none holds."""
-        schedule = self._known(name)
+        """End a schedule's pause, also that of one which is gone. Raises ZendaemonError when none holds."""
+        if self._engine.pauses.holding(name, clock.now()) is None:
+            self._known(name)
         async with self._engine.decided([name]) as now:
             ended = await self._engine.pauses.end(name, now)
         if ended is None:
-            raise ZendaemonError(f"schedule {schedule.name!r} is not paused", hint="`zendaemon status` shows which are")
+            raise ZendaemonError(f"schedule {name!r} is not paused", hint="`zendaemon status` shows which are")
         self._engine.wake([name])
         return ShownPause.of(ended)
 
@@ -265,7 +356,7 @@ class Operations:
     def _known(self, name: str) -> Schedule:
         known = self._engine.schedules.schedules
         if name not in known:
-            hint = did_you_mean(name, known) or "`zendaemon status` lists them"
+            hint = (did_you_mean(name, known) if len(known) < _GUESSED else "") or "`zendaemon status` lists them"
             raise NoSuchSchedule(f"there is no schedule {name!r}", hint=hint)
         return known[name]
 

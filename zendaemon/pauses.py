@@ -28,17 +28,40 @@ class Pauses:
         self._journal = journal
         self._known: dict[str, Pause] = {}
         self._ends: dict[str, datetime] = {}
+        self._over: set[str] = set()
+        """Those whose end was told; a clock that is set back puts none of them in force again."""
+        self._doubtful: set[str] = set()
+        """Those whose last change failed: a disk may have taken what it reports as failed."""
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the journal may have another pause than the one that is known here."""
+        return bool(self._doubtful)
 
     async def load(self, now: datetime) -> None:
-        """Take over what an earlier process left."""
+        """Take over what an earlier process left, and say which schedules start nothing."""
         for pause in await self._journal.pauses():
-            self._put(pause, now)
+            self._put(pause)
+            if pause.holds(now):
+                self._say(pause)
+            else:
+                self._close(pause.schedule)
 
-    def _put(self, pause: Pause, now: datetime) -> None:
+    def _put(self, pause: Pause) -> None:
         self._known[pause.schedule] = pause
+        self._over.discard(pause.schedule)
         self._ends.pop(pause.schedule, None)
-        if pause.until is not None and pause.holds(now):
+        if pause.until is not None:
             self._ends[pause.schedule] = pause.until
+
+    def _close(self, name: str) -> None:
+        self._ends.pop(name, None)
+        self._over.add(name)
+
+    @staticmethod
+    def _say(pause: Pause) -> None:
+        since, until = instant_text(pause.since), pause.until and instant_text(pause.until)
+        log.warning("schedule.paused", schedule=pause.schedule, since=since, until=until, note=pause.note, by=pause.by)
 
     def get(self, name: str) -> Pause | None:
         return self._known.get(name)
@@ -46,22 +69,41 @@ class Pauses:
     def holding(self, name: str, now: datetime) -> Pause | None:
         """The pause that holds a schedule at this time."""
         pause = self._known.get(name)
-        return pause if pause is not None and pause.holds(now) else None
+        return pause if pause is not None and name not in self._over and pause.holds(now) else None
 
     def lapse(self, now: datetime) -> list[str]:
         """The schedules whose pause came to the end that it was given, each told once."""
         over = [name for name, until in self._ends.items() if until <= now]
         for name in over:
-            del self._ends[name]
+            self._close(name)
             log.info("schedule.resumed", schedule=name, note=self._known[name].note)
         return over
 
-    async def begin(self, pause: Pause) -> None:
-        """Put a pause in force, in place of the one before. Raises JournalError, and nothing changed then."""
+    async def begin(self, pause: Pause, undecided: datetime | None) -> Pause:
+        """Put a pause in force, in place of the one before (see Pause.in_place_of), and return it as it is then.
+
+        Raises JournalError, and nothing changed then.
+        """
+        if (before := self._known.get(pause.schedule)) is not None:
+            pause = pause.in_place_of(before, undecided)
+        await self._save(pause)
+        self._put(pause)
+        self._say(pause)
+        return pause
+
+    async def _save(self, pause: Pause) -> None:
+        self._doubtful.add(pause.schedule)
         await self._journal.save_pause(pause)
-        self._put(pause, pause.since)
-        until = pause.until and instant_text(pause.until)
-        log.warning("schedule.paused", schedule=pause.schedule, until=until, note=pause.note, by=pause.by)
+        self._doubtful.discard(pause.schedule)
+
+    async def put_right(self) -> None:
+        """Make good what changes that failed may have left in the journal for the next process. Raises JournalError."""
+        for name in sorted(self._doubtful):
+            if (known := self._known.get(name)) is None:
+                await self._journal.drop_pause(name)
+            else:
+                await self._journal.save_pause(known)
+            self._doubtful.discard(name)
 
     async def end(self, name: str, now: datetime) -> Pause | None:
         """End the pause that holds, and return it as it is then; None when there is none."""
@@ -69,7 +111,8 @@ class Pauses:
         if pause is None:
             return None
         ended = replace(pause, until=now)
-        await self._journal.save_pause(ended)
-        self._put(ended, now)
+        await self._save(ended)
+        self._put(ended)
+        self._close(name)
         log.info("schedule.resumed", schedule=name, note=pause.note)
         return ended

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import structlog
 
+from zendaemon.core.errors import ServerError, Unavailable, Uncertain
 from zendaemon.core.pacing import QUICK, Pace
 
 if TYPE_CHECKING:
@@ -20,12 +22,12 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from random import Random
 
-    from zendaemon.core.errors import Unavailable, Uncertain
+    from zendaemon.core.errors import ZendaemonError
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
-Rank = tuple[int, "datetime", "datetime"]
+Rank = tuple[int, int, "datetime", "datetime"]
 """The lower goes first."""
 
 
@@ -119,6 +121,18 @@ class Queue(Generic[T]):
             task.cancel()
         return left
 
+    def heed(self, failure: ZendaemonError) -> None:
+        """Adapt the pace to what a failure says of the server. One that answers 500 is unwell, and yet there."""
+        match failure:
+            case Unavailable(busy=False) if failure.status != HTTPStatus.INTERNAL_SERVER_ERROR:
+                self.away(failure)
+            case Unavailable() | Uncertain(status=HTTPStatus.TOO_MANY_REQUESTS | HTTPStatus.SERVICE_UNAVAILABLE):
+                self.busy(failure)
+            case Uncertain():
+                self.doubtful(failure)
+            case ServerError() if failure.status is not None:
+                self.answered()
+
     def answered(self, seconds: float | None = None) -> None:
         """The server took a start, or answered otherwise as one that is well; in so many seconds, where that counts."""
         self._reached()
@@ -133,6 +147,14 @@ class Queue(Generic[T]):
         self._reached()
         self.pace = self.pace.busy()
         self._close_gate(failure)
+
+    def doubtful(self, failure: Uncertain) -> None:
+        """A start may have made a run or not: a pause where the one before it ended so too."""
+        if failure.status is not None:
+            self._reached()
+        self.pace = self.pace.doubtful()
+        if self.pace.doubts > 1:
+            self._close_gate(failure)
 
     def away(self, failure: Unavailable) -> None:
         """The server cannot be reached: one probe at a time for all that wait, less and less often."""

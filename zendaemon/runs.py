@@ -17,6 +17,7 @@ import structlog
 
 from zendaemon.core.errors import JournalError, ServerError
 from zendaemon.core.run import QUEUED, TERMINAL
+from zendaemon.events import Observers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from zendaemon.core.fire import Fire
     from zendaemon.core.run import Run
+    from zendaemon.events import Observer
     from zendaemon.journal import Journal
 
 log = structlog.get_logger()
@@ -54,6 +56,7 @@ class Runs:
         self._order = count()
         self._stuck: set[str] = set()
         self._added = asyncio.Event()
+        self.observer: Observer = Observers()
         self.on_ended: Callable[[Fire], None] = lambda _: None
 
     def follow(self, fire: Fire, *, after: float = _FIRST) -> None:
@@ -102,9 +105,10 @@ class Runs:
         else:
             self._stuck.discard(fire.run_id or "")
             self.on_ended(seen)
+            self.observer.ended(seen)
 
     def _say(self, before: Fire, seen: Fire, age: timedelta) -> None:
-        bound = {"schedule": seen.schedule, "run_id": seen.run_id, "run_name": seen.run_name}
+        bound = {"schedule": seen.schedule, "fire_key": str(seen.key), "run_id": seen.run_id, "run_name": seen.run_name}
         if seen.run_status != before.run_status:
             level = log.error if seen.run_status in _FAILED else log.info
             begun = before.run_status in QUEUED

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
+from zendaemon.core.address import Address, host_of
 from zendaemon.core.duration import Duration
 from zendaemon.core.errors import SettingsError
 from zendaemon.core.near import did_you_mean
@@ -25,8 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PREFIX = "ZENDAEMON_"
-SECRETS = ("api_key", "token", "password")
+SECRETS = ("api_key", "token", "password", "http_token")
 """Each may be the text itself in the environment, `<name>_file`, or the systemd credential `zendaemon.<name>`."""
+
+SHORTEST_TOKEN = 16
+"""Characters of a token of the HTTP API."""
 
 _IN_FLIGHT, _WHEN_QUICK = 4, 32
 _NOT_SETTINGS = {"ZENDAEMON_CONFIG", "ZENDAEMON_DEMO_CACHE"}
@@ -45,6 +50,19 @@ def _longer_than_zero(value: timedelta) -> timedelta:
     return value
 
 
+def _address(value: object) -> object:
+    return value if isinstance(value, Address) else Address.parse(str(value))
+
+
+def _names(value: object) -> object:
+    names = [name.strip().lower() for name in value.split(",")] if isinstance(value, str) else value
+    if isinstance(names, list | tuple) and any(host_of(str(name)) != name for name in names):
+        raise ValueError("give host names without ports, with commas between them")
+    return names
+
+
+Listen = Annotated[Address | None, NoDecode, BeforeValidator(_address)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 Positive = Annotated[Duration, AfterValidator(_longer_than_zero)]
 
 
@@ -74,6 +92,11 @@ class Settings(BaseSettings):
     settle_after: Duration = timedelta(seconds=60)
     stuck_after: Positive = timedelta(minutes=10)
     drain_timeout: Duration = timedelta(seconds=30)
+    http: Listen = Address("127.0.0.1", 8787)
+    http_token: SecretStr | None = None
+    http_token_file: Path | None = None
+    http_hosts: Names = ()
+    metrics_per_schedule: bool = False
     retention: Positive = timedelta(days=90)
     retention_count: int = Field(10_000, ge=1)
 
@@ -114,6 +137,19 @@ class Settings(BaseSettings):
             return given.get_secret_value
         return None if file is None else lambda: read_secret(name, file)
 
+    def http_secret(self) -> Callable[[], str] | None:
+        """A reader of the token of the HTTP API. Raises SettingsError when it is wrong, or missing where it must be."""
+        read = self.secret("http_token")
+        if self.http is not None and read is None and not self.http.loopback:
+            raise SettingsError(
+                f"the HTTP API would be open to others at {self.http}",
+                hint="set ZENDAEMON_HTTP_TOKEN_FILE to a file with a token, or listen at 127.0.0.1:8787",
+            )
+        if read is None:
+            return None
+        strong_token(read())
+        return lambda: strong_token(read())  # a file may have been replaced, or be half written
+
     def server(self) -> str:
         """The server's URL. Raises SettingsError when there is none."""
         if self.server_url is None:
@@ -121,6 +157,16 @@ class Settings(BaseSettings):
                 "no ZenML server is given", hint="set ZENDAEMON_SERVER_URL (or ZENML_STORE_URL) to its address"
             )
         return self.server_url
+
+
+def strong_token(token: str) -> str:
+    """The same, if it can be the token of the HTTP API. Raises SettingsError, which does not repeat it."""
+    remedy = "make one with `openssl rand -hex 32`"
+    if len(token) < SHORTEST_TOKEN:
+        raise SettingsError(f"http_token has less than {SHORTEST_TOKEN} characters", hint=remedy)
+    if not (token.isascii() and token.isprintable()):
+        raise SettingsError("http_token has characters that no header of a request can have", hint=remedy)
+    return token
 
 
 def read_secret(name: str, file: Path) -> str:

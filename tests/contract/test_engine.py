@@ -495,7 +495,7 @@ async def test_a_held_fire_is_started_when_the_run_ends_also_after_its_window(wo
         (first,) = await world.settled()
         for _ in range(420):  # an hour and more, in steps that are no sleep of the machine
             world.clock.leap(seconds=9)
-            daemon.engine._awake._last_look = world.clock()
+            daemon.engine.awake._last_look = world.clock()
         daemon.wake()
         await asyncio.sleep(0.1)
         assert len(world.rows) == 1

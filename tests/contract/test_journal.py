@@ -25,7 +25,8 @@ from privileges import nobody
 
 from zendaemon.core.errors import JournalError, SettingsError
 from zendaemon.core.fire import Fire, FireState, Reason
-from zendaemon.journal import Journal, database, read_history, reading
+from zendaemon.journal import Journal, Reader, database, read_history, reading
+from zendaemon.journal.tables import LATEST, TROUBLE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -377,8 +378,36 @@ async def test_a_journal_of_an_older_version_is_brought_up_with_its_rows(path: P
         assert list(read_history(url(path))) == [STARTED] == await journal.followed()
         assert await journal.run_counts(["nightly"]) == {"nightly": 1}
         assert await journal.sync({"nightly": "1"}, [], TIME + HOUR) == {"nightly": TIME}
-    assert sql(path, "select version_num from alembic_version") == [("0003",)]
+    assert sql(path, "select version_num from alembic_version") == [("0004",)]
     assert sql(path, "select name, pruned_runs from schedules") == [("nightly", 0)]
+
+
+async def test_what_the_status_page_reads(path: Path) -> None:
+    """The latest fire of each schedule, loaded or not, the latest of all, and those that want attention."""
+    through = TIME + 3 * HOUR
+    missed = replace(FIRE, state=FireState.MISSED, reason=Reason.CATCHUP_NONE, through=through, rule="{}")
+    run_failed = replace(STARTED, schedule="other", fire_time=TIME + HOUR, run_status="failed")
+    early = replace(FIRE, fire_time=TIME - HOUR, state=FireState.FAILED, reason=Reason.REJECTED)
+    async with opened(path) as journal:
+        await journal.claim([early, missed, replace(STARTED, schedule="other"), run_failed], {})
+    reader = Reader(url(path))
+    assert reader.last() == {
+        "nightly": (through, FireState.MISSED, None),
+        "other": (TIME + HOUR, FireState.STARTED, "failed"),
+    }
+    assert reader.recent(2) == [missed, run_failed]
+    assert reader.trouble(TIME - 2 * HOUR, 9) == [missed, run_failed, early]
+    assert reader.trouble(TIME, 1) == [missed]
+    assert reader.trouble(TIME, 9) == [missed, run_failed]
+    assert reader.latest(["other", "nobody"], 1) == {"other": [run_failed], "nobody": []}
+    plan = sql(path, f"explain query plan select * from fires where {TROUBLE} order by {LATEST} desc, id desc")  # noqa: S608
+    assert "fires_trouble" in str(plan)
+    reader.close()
+
+
+async def test_what_the_status_page_reads_of_a_journal_that_is_not_there(path: Path) -> None:
+    reader = Reader(url(path))
+    assert (reader.last(), reader.recent(1), reader.trouble(TIME, 1)) == ({}, [], [])
 
 
 async def test_a_migration_that_is_interrupted_begins_anew(path: Path) -> None:

@@ -87,7 +87,7 @@ class Daemon:
         self.schedules, self.state = folder / "schedules", folder / "state"
         self.schedules.mkdir(parents=True, exist_ok=True)
         known = {"schedules": self.schedules, "state": self.state, "server_url": server_url, "username": "default"}
-        self.settings = {**known, **settings}
+        self.settings = {**known, "http": "off", **settings}  # many daemons side by side would want one port
         self.prefix: list[str] = []
         """What runs its commands, such as one that enters a namespace."""
         self.lines: list[Json] = []

@@ -118,6 +118,12 @@ def assert_runs_are_real(one: Demo) -> None:
         assert run["name"] == name
         assert run["body"]["status"] in {"initializing", "running", "completed"}
     assert len(one.processes()) >= 3, "demo, server and daemon"
+    [page] = re.findall(r"^page: +(http://\S+) ", one.output, re.MULTILINE)
+    with httpx.Client(base_url=page, timeout=30, trust_env=False) as client:
+        assert client.get("/").status_code == 200
+        assert client.get("/api/v1/schedules").json()["total"] == 3
+        token = {"Authorization": f"Bearer {(one.folder / 'http-token').read_text().strip()}"}
+        assert client.post("/api/v1/reload", headers=token).json()["applied"] is True
 
 
 def assert_ends_well(one: Demo) -> None:
@@ -131,11 +137,11 @@ def assert_ends_well(one: Demo) -> None:
 
 
 def assert_key_is_in_its_file_alone(one: Demo) -> None:
-    file = one.folder / "api-key"
-    assert file.stat().st_mode & 0o777 == 0o600
-    key = file.read_text().strip()
-    assert key not in one.output + (one.folder / "daemon.log").read_text()
-    assert not any(key in command for command in one.processes())
+    for file in (one.folder / "api-key", one.folder / "http-token"):
+        assert file.stat().st_mode & 0o777 == 0o600
+        key = file.read_text().strip()
+        assert key not in one.output + (one.folder / "daemon.log").read_text()
+        assert not any(key in command for command in one.processes())
 
 
 def test_real_runs_and_nothing_left_behind(demo: Callable[..., Demo]) -> None:

@@ -123,9 +123,8 @@ def test_a_bad_file(ticking: Ticking) -> None:
 
     told = daemon.status()["reload"]
     assert told["applied"] is False
-    assert [problem.split(": ")[0].rpartition("/")[2] for problem in told["problems"]] == [
-        f"bad.yaml:{line}:{column}" for _, line, column in places
-    ]
+    assert [(problem["file"], problem["line"], problem["column"]) for problem in told["problems"]] == places
+    assert [problem["excerpt"] for problem in told["problems"]] == BAD.splitlines()[3:5]
     shown = daemon.command("status", "--json")
     assert shown.returncode == 0
     assert json.loads(shown.stdout)["reload"] == told
@@ -133,7 +132,8 @@ def test_a_bad_file(ticking: Ticking) -> None:
 
     answer = daemon.reload()
     assert answer.returncode == 1
-    assert answer.stdout.splitlines() == told["problems"]
+    lines = ["{file}:{line}:{column}: {message}; {remedy}".format(**problem) for problem in told["problems"]]
+    assert answer.stdout.splitlines() == lines
     assert "2 problems" in answer.stderr
     answer = daemon.command("reload", "--json")
     assert answer.returncode == 1

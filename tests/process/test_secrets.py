@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 
 ZENDAEMON = Path(sys.executable).with_name("zendaemon")
 PATIENCE = 60.0
+PATHS = ("/", "/schedules/often", "/timeline", "/reloads", "/metrics", "/api/v1/status", "/healthz")
+REFUSED = (
+    ("GET", "/api/v1/schedules/x", {}, 404),
+    ("GET", "/api/v1/fires?limit=x", {}, 422),
+    ("GET", "/", {"Host": "evil.example"}, 421),
+    ("POST", "/api/v1/reload", {"Origin": "http://evil.example"}, 403),
+)
 WAYS = ("environment", "of ZenML", "file", "credential", "settings file")
 AT_ONCE = 4
 CRASHES = '''
@@ -97,6 +104,7 @@ class Program:
             "HOME": str(self.folder),
             "ZENDAEMON_LOG_LEVEL": "debug",
             "ZENDAEMON_STATE": str(self.folder / "state"),
+            "ZENDAEMON_HTTP": "off",
             **self.environment,
         }
 
@@ -132,8 +140,10 @@ class Program:
         self.said += out
         return process.returncode or 0, out.decode()
 
-    async def run(self, until: Callable[[], bool], *commands: tuple[str, ...]) -> int:
-        """Run the daemon until that or its end, give it these commands, and end it; its exit status."""
+    async def run(
+        self, until: Callable[[], bool], *commands: tuple[str, ...], visit: Callable[[], Awaitable[None]] | None = None
+    ) -> int:
+        """Run the daemon until that or its end, give it these commands and a visit, and end it; its exit status."""
         process = await self._spawn("run")
         reader = asyncio.create_task(self._read(process))
         try:
@@ -144,6 +154,8 @@ class Program:
                 self.said += Path(f"/proc/{process.pid}/cmdline").read_bytes()  # noqa: ASYNC240
                 for command in commands:
                     await self.command(*command)
+                if visit is not None:
+                    await visit()
                 process.terminate()
             async with asyncio.timeout(PATIENCE):
                 return await process.wait()
@@ -254,6 +266,59 @@ async def test_every_secret_in_every_way(program: Callable[..., Program]) -> Non
         assert received.count(SECRETS["api_key"]) == received.count(SECRETS["password"]) == len(WAYS)
         for given in programs:
             given.hides(*SECRETS.values(), *standin._tokens)
+
+
+async def test_the_token_of_the_http_api(program: Callable[..., Program]) -> None:
+    """Given in every way, used rightly and wrongly, and guessed: whatever is answered, and whatever is logged."""
+    secret, guess = f"http-t0ken-{uuid4().hex}", f"a-guess-{uuid4().hex}"
+
+    async def serve(way: str, standin: StandIn) -> Program:
+        given = program(ZENDAEMON_SERVER_URL=standin.url, ZENDAEMON_API_KEY=API_KEY, ZENDAEMON_HTTP="127.0.0.1:0")
+        given.give("http_token", secret, way)
+        given.schedule(snapshot="training-prod")
+
+        async def visit() -> None:
+            url = re.findall(rb'"url": "([^"]+)", "event": "http.listening"', given.said)[0].decode()
+            async with httpx.AsyncClient(base_url=url, timeout=PATIENCE, trust_env=False) as client:
+
+                async def ask(method: str, path: str, status: int, **headers: str) -> None:
+                    answer = await client.request(method, path, headers=headers)
+                    assert answer.status_code == status, answer.text
+                    given.said += repr(answer.headers.multi_items()).encode() + answer.content
+
+                right = f"Bearer {secret}"
+                for path in (
+                    "/",
+                    "/schedules/often",
+                    "/timeline",
+                    "/reloads",
+                    "/metrics",
+                    "/api/v1/status",
+                    "/healthz",
+                ):
+                    await ask("GET", path, 200, Authorization=right)
+                    await ask("GET", f"{path}?token={guess}", 422 if "api" in path else 200)
+                await ask("POST", "/api/v1/reload", 200, Authorization=right)
+                for method, path, headers, status in REFUSED:
+                    await ask(method, path, status, Authorization=right, **headers)
+                (given.folder / "schedules" / "bad.yaml").write_text("no: schedules\n")
+                await ask("POST", "/api/v1/reload", 409, Authorization=right)
+                for header in (f"Bearer {guess}", f"Basic {guess}", guess, f"Bearer {secret}{guess}"):
+                    await ask("POST", "/api/v1/reload", 401, Authorization=header)
+                for _ in range(7):
+                    await client.post("/api/v1/reload", headers={"Authorization": f"Bearer {guess}"})
+                await ask("POST", "/api/v1/reload", 429, Authorization=right)
+
+        shown = [("status", "--json"), ("history", "--json")]
+        assert await given.run(given.has_said("fire.started"), *shown, visit=visit) == 0, given.said
+        assert given.said.count(b'"http.refused"') == 1, "once a minute"
+        return given
+
+    async with StandIn() as standin:
+        ways = ("environment", "file", "credential", "settings file")
+        programs = await all_of(*(serve(way, standin) for way in ways))
+        for given in programs:
+            given.hides(secret, guess, API_KEY, *standin._tokens)
 
 
 async def test_every_secret_at_a_real_server(
@@ -370,6 +435,11 @@ WRONG: dict[str, dict[str, str]] = {
     "a password in the database's URL": {"ZENDAEMON_DATABASE_URL": f"postgresql://user:{SECRET}@127.0.0.1:9/db"},
     "a database's URL that is none": {"ZENDAEMON_DATABASE_URL": f"user:{SECRET}@127.0.0.1"},
     "a misspelt variable": {"ZENDAEMON_API_KAY": SECRET},
+    "an HTTP token and its file": {"ZENDAEMON_HTTP_TOKEN": SECRET, "ZENDAEMON_HTTP_TOKEN_FILE": "key"},
+    "an HTTP token in place of its file": {"ZENDAEMON_HTTP_TOKEN_FILE": SECRET},
+    "an HTTP token that is too short": {"ZENDAEMON_HTTP_TOKEN": SECRET[:15]},
+    "an HTTP token of two lines": {"ZENDAEMON_HTTP_TOKEN": f"{SECRET}\n{SECRET}"},
+    "an HTTP token that is no ASCII": {"ZENDAEMON_HTTP_TOKEN": f"{SECRET}é"},
     "a key as a log level": {"ZENDAEMON_LOG_LEVEL": SECRET},
     "a proxy's password": {"ZENDAEMON_API_KEY": SECRET, "HTTP_PROXY": f"http://user:{SECRET}@127.0.0.1:9"},
 }
@@ -382,7 +452,7 @@ def test_wrong_settings(program: Callable[..., Program]) -> None:
         given = program(**{"ZENDAEMON_SERVER_URL": "http://127.0.0.1:9"} | environment)
         if "ZENML_STORE_URL" in environment:
             del given.environment["ZENDAEMON_SERVER_URL"]
-        if not any("KEY" in name or "TOKEN" in name for name in environment):
+        if not any("KEY" in name or name.startswith("ZENDAEMON_TOKEN") for name in environment):
             given.environment["ZENDAEMON_API_KEY"] = "another"
         given.schedule(snapshot="training-prod")
         cases.append(given)
@@ -394,8 +464,11 @@ def test_wrong_settings(program: Callable[..., Program]) -> None:
     ]
     assert len(urls) == 7
     run_each(urls, "run", {2})
+    tokens = [given for given in cases if any("HTTP_TOKEN" in name for name in given.environment)]
+    assert len(tokens) == 5
+    run_each(tokens, "run", {2})
     for given in cases:
-        given.hides(SECRET)
+        given.hides(SECRET[:15])
 
 
 TOML = {

@@ -15,6 +15,7 @@ CRONS = (
     *("0 2 * * *", "30 2 * * *", "0 */6 * * *", "15 * * * *", "0 9 * * mon-fri", "5 1,13 * * *", "0 0 1 * *"),
     *("*/30 1-3 * * *", "0 3 * * sun", "59 23 * * *", "45 1 28-31 * *"),
 )
+EXCLUDED_CRONS = ("* * * * sat,sun", "0 * * * *", "* 2 * * *")
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -11,15 +11,19 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from simulation.fires import fires, span
+from simulation.pausing import paused
+from simulation.policies import policies
+from simulation.timeline import Row, Timeline, lives, read_rows
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator
 
-    from simulation.world import Apply, Life, World
+    from simulation.server import Made
+    from simulation.world import Apply, World
 
     from zendaemon.core.schedule import Schedule
 
@@ -30,37 +34,10 @@ _TOGETHER = 5.0
 """Starts that are in flight together may overtake each other by so many seconds."""
 _HONOURED = timedelta(seconds=62)
 """What a server or a refused login may ask us to wait; no attempt is made in the rest of a window shorter than that."""
-_SELECT = (
-    "select schedule, fire_time, manual, state, reason, message, run_id, run_name, attempts, claimed_at, decided_at,"
-    " through, rule from fires order by schedule, fire_time, id"
-)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row of the table `fires`."""
-
-    schedule: str
-    fire_time: datetime
-    manual: bool
-    state: str
-    reason: str | None
-    message: str | None
-    run_id: str | None
-    run_name: str | None
-    attempts: int
-    claimed_at: datetime | None
-    decided_at: datetime | None
-    through: datetime | None
-    rule: str | None
-
-    @property
-    def last(self) -> datetime:
-        return self.through or self.fire_time
-
-    def __str__(self) -> str:
-        end = f" to {self.through:%d %H:%M:%S}" if self.through else ""
-        return f"{self.schedule} {self.fire_time:%Y-%m-%d %H:%M:%S}{end} {self.state} {self.reason or ''}".rstrip()
+_AS_IF_IN_TIME = timedelta(seconds=6)
+"""A run of the same pipeline that was made so shortly before the fire time may be its own: clocks differ."""
 
 
 @dataclass(slots=True)
@@ -82,32 +59,21 @@ class Segment:
 
 def violations(world: World, disk: sqlite3.Connection) -> list[str]:
     """Every promise that is broken, in words."""
-    rows = [_row(values) for values in disk.execute(_SELECT)]
+    rows = read_rows(disk)
+    timeline = Timeline(world, rows)
     segments = _segments(world)
     return [
         *world.broken,
         *_each_fire_time_once(world, rows, segments),
         *_runs_match(world, rows, segments),
         *_never_early(world),
-        *_reasons(world, rows, segments),
+        *_reasons(timeline, segments),
         *_no_claim_left(world, rows),
         *_no_overlap(world, rows, segments),
         *_in_order(world, rows),
+        *policies(timeline, segments),
+        *paused(timeline),
     ]
-
-
-def _row(values: tuple[Any, ...]) -> Row:
-    def instant(text: str | None) -> datetime | None:
-        return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
-
-    schedule, fire_time, manual, state, reason, message, run_id, run_name, attempts, claimed, decided, through, rule = (
-        values
-    )
-    at = instant(fire_time)
-    assert at is not None
-    claimed_at, decided_at, last = instant(claimed), instant(decided), instant(through)
-    made = (schedule, at, bool(manual), state, reason, message, run_id, run_name, attempts, claimed_at, decided_at)
-    return Row(*made, last, rule)
 
 
 def _trigger(schedule: Schedule) -> tuple[object, ...]:
@@ -175,7 +141,7 @@ def _surely_decided(world: World, life: int) -> datetime:
     """Till when the processes up to this one have decided all that was due, unless they were in trouble at the end."""
     ends = [
         alive.end_wall - _DOWN_SLACK
-        for apply, alive in _awake(world)
+        for apply, alive in lives(world)
         if apply.life <= life and alive.end - apply.true > 120
     ]
     return max(ends, default=world.scenario.begin)
@@ -256,12 +222,20 @@ def _runs_match(world: World, rows: list[Row], segments: dict[str, list[Segment]
             yield f"the server never made run {row.run_id} of {row}"
         elif run.taken_back:
             yield f"{row} has a run that the server took back"
-        elif run.foreign and not (_left_behind(world, row) and (run.alike or _removed(row, segments))):
+        elif run.foreign and not _seems_ours(world, row, run, segments):
             yield f"{row} has somebody else's run"
     for run in ours:
         if holders[run.id] != 1:
             row = next((str(row) for row in rows if row.run_name == run.name), "no row")
             yield f"run {run.name} made at {world.instant(run.at)} has {holders[run.id]} started rows; {row}"
+
+
+def _seems_ours(world: World, row: Row, run: Made, segments: dict[str, list[Segment]]) -> bool:
+    """Whether nobody could tell that somebody else made this run."""
+    asked_for_at = row.claimed_at if row.manual and row.claimed_at else row.fire_time
+    offset = next(offset for at, offset in reversed(world.offsets) if at <= row.made)
+    in_time = world.instant(run.at + offset) >= asked_for_at - _AS_IF_IN_TIME
+    return (run.alike and in_time) or (_left_behind(world, row) and (run.alike or _removed(row, segments)))
 
 
 def _left_behind(world: World, row: Row) -> bool:
@@ -284,15 +258,15 @@ def _never_early(world: World) -> Iterator[str]:
             yield f"{name} was started at {wall} ({true:.3f} s), before its time"
 
 
-def _reasons(world: World, rows: list[Row], segments: dict[str, list[Segment]]) -> Iterator[str]:
+def _reasons(timeline: Timeline, segments: dict[str, list[Segment]]) -> Iterator[str]:
     """Whatever did not become a run has a reason that is true."""
-    foreign = {run.name for run in world.server.made if run.foreign}
-    for row in rows:
+    foreign = {run.name for run in timeline.world.server.made if run.foreign}
+    for row in timeline.rows:
         parts = [schedule for segment in segments.get(row.schedule, ()) for schedule in segment.versions]
         if row.manual or row.state in ("started", "claimed") or not parts:
             continue
         cause = _CAUSES.get((row.state, row.reason), lambda _: "there is no cause for that")
-        if complaint := cause(_Case(world, row, parts, foreign)):
+        if complaint := cause(_Case(timeline, row, parts, foreign)):
             yield f"{row}: {complaint} ({row.message})"
 
 
@@ -300,10 +274,14 @@ def _reasons(world: World, rows: list[Row], segments: dict[str, list[Segment]]) 
 class _Case:
     """A row that did not become a run, and every version of its schedule that there was."""
 
-    world: World
+    timeline: Timeline
     row: Row
     parts: list[Schedule]
     foreign: set[str]
+
+    @property
+    def world(self) -> World:
+        return self.timeline.world
 
     @property
     def lapsed(self) -> bool:
@@ -324,12 +302,12 @@ def _misfire(case: _Case) -> str | None:
 
 
 def _window(case: _Case) -> str | None:
-    return _could_have(case.world, case.row, case.parts) if case.lapsed else "its window was open still"
+    return _could_have(case) if case.lapsed else "its window was open still"
 
 
 def _exhausted(case: _Case) -> str | None:
     if case.lapsed:
-        return _could_have(case.world, case.row, case.parts)
+        return _could_have(case)
     return None if any(part.retry.max_attempts for part in case.parts) else "there was time left"
 
 
@@ -369,6 +347,7 @@ _CAUSES: dict[tuple[str, str | None], Callable[[_Case], str | None]] = {
     ("skipped", "overlap"): _overlap,
     ("skipped", "max_runs"): _max_runs,
     ("skipped", "excluded"): _excluded,
+    ("skipped", "paused"): lambda _: None,  # see simulation.pausing
 }
 
 
@@ -381,19 +360,10 @@ def _stands_for(world: World, row: Row, parts: list[Schedule]) -> list[datetime]
     return times[bisect_left(times, row.fire_time) : bisect_right(times, row.through)]
 
 
-def _awake(world: World) -> Iterator[tuple[Apply, Life]]:
-    """The lives in which a schedule set was in force, each with what put the first one there."""
-    seen: set[int] = set()
-    for apply in world.applies:
-        if not apply.refused and apply.life not in seen:
-            seen.add(apply.life)
-            yield apply, world.lives[apply.life]
-
-
 def _not_awake(world: World) -> Iterator[tuple[datetime, datetime]]:
     """Times by the daemon's clock in which nobody looked, or not for sure."""
     end = world.scenario.begin
-    for apply, life in _awake(world):
+    for apply, life in lives(world):
         yield end - _SLACK, apply.after + _SLACK
         end = life.end_wall
     doubt: datetime | None = None
@@ -411,16 +381,19 @@ def _not_awake(world: World) -> Iterator[tuple[datetime, datetime]]:
         yield min(ends) - _SLACK, max(*ends, world.highest) + _SLACK
 
 
-def _could_have(world: World, row: Row, parts: list[Schedule]) -> str | None:
-    """Whether all was well for long enough while the fire waited; only told where nobody touched the clock."""
-    if world.asleep or row.through is not None or any(part.overlap == "buffer_one" for part in parts):
+def _could_have(case: _Case) -> str | None:
+    """Whether all was well for long enough while the fire waited."""
+    world, row, parts = case.timeline.world, case.row, case.parts
+    if row.through is not None or any(part.overlap == "buffer_one" for part in parts):
         return None
+    if world.asleep:
+        return _could_have_meanwhile(case)
     begin = (row.fire_time - world.scenario.begin).total_seconds() + max(part.delay.total_seconds() for part in parts)
     end = begin + min(part.catchup_window for part in parts).total_seconds()
-    for apply, life in _awake(world):
+    for apply, life in lives(world):
         well = max(begin, apply.true + 60)
         limit = min(end, life.end)
-        for trouble in world.scenario.troubles:
+        for trouble in world.scenario.troubles_of(row.schedule):
             if trouble.end <= well or trouble.begin >= limit:
                 continue
             if trouble.begin - well >= _CALM:
@@ -431,6 +404,18 @@ def _could_have(world: World, row: Row, parts: list[Schedule]) -> str | None:
                 return f"all was well for {limit - well:.0f} s while it waited"
             continue
         return "all was well for long enough while it waited"
+    return None
+
+
+def _could_have_meanwhile(case: _Case) -> str | None:
+    """The same where clocks were set or the machine slept: between two of such."""
+    row, window = case.row, min(part.catchup_window for part in case.parts).total_seconds()
+    for calm in case.timeline.calms:
+        due = max(case.timeline.due(row.fire_time, part, calm) for part in case.parts)
+        for begin, end in case.timeline.calms_of(row.schedule, calm):
+            well = min(end, due + window, row.closed) - max(begin + 60, due)
+            if well >= _CALM:
+                return f"all was well for {well:.0f} s while it waited, after {case.timeline.world.instant(begin)}"
     return None
 
 
@@ -468,5 +453,7 @@ def _in_order(world: World, rows: list[Row]) -> Iterator[str]:
     for group in together.values():
         group.sort(key=lambda row: row.fire_time)
         for older, newer in pairwise(group):
-            if first[newer.run_name or ""] < first[older.run_name or ""] - _TOGETHER:
+            sent = first[newer.run_name or ""]
+            unhindered = bisect_left(world.vain, older.made) == bisect_right(world.vain, sent)
+            if unhindered and sent < first[older.run_name or ""] - _TOGETHER:
                 yield f"not oldest first: {older}, {newer}"

@@ -6,14 +6,18 @@ What is left out is zendaemon.daemon (signals, files) and APScheduler; both are 
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
 
+import httpx
 import structlog
 from simulation.loop import SimLoop
 from simulation.server import SimTransport
+from simulation.world import Call
 from sqlalchemy import create_engine, event
 from sqlalchemy.pool import StaticPool
 from standin.server import API_KEY
@@ -28,6 +32,7 @@ from zendaemon.core.errors import JournalError, ZendaemonError
 from zendaemon.engine import Engine
 from zendaemon.journal import Journal
 from zendaemon.journal.database import migrate
+from zendaemon.operations import Operations
 from zendaemon.runs import Runs
 from zendaemon.targets import Targets
 from zendaemon.zenml import ApiKey, Resolver, Secret, ZenML, wire
@@ -50,6 +55,19 @@ ASLEEP = timedelta(minutes=46)
 NEVER_RESOLVED = timedelta(hours=8)
 
 
+_WITNESS = """
+create table witness (id integer primary key, made real not null, closed real);
+create trigger row_made after insert on fires begin
+    insert into witness
+    values (new.id, true_seconds(), case new.state when 'claimed' then null else true_seconds() end);
+end;
+create trigger row_closed after update of state on fires when old.state = 'claimed' and new.state <> 'claimed' begin
+    update witness set closed = true_seconds() where id = new.id;
+end;
+"""
+"""What the oracle knows of when a row was made and closed, by no clock of the daemon's."""
+
+
 class Disk:
     """The journal's database, in memory; it outlives the processes. `clear` makes it new for the next seed."""
 
@@ -64,11 +82,17 @@ class Disk:
 
         @event.listens_for(self.engine, "begin")
         def _begin(connection: Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            connection.connection.driver_connection.execute("BEGIN IMMEDIATE")  # type: ignore[union-attr]
 
         migrate(self.engine)
+        self.true: Callable[[], float] = lambda: 0.0
+        self.raw.create_function("true_seconds", 0, self._seconds)
+        self.raw.executescript(_WITNESS)
         self.engine.dispose = lambda close=True: None  # type: ignore[method-assign] # noqa: ARG005 - a process that ends closes it
         self._empty = self.raw.serialize()
+
+    def _seconds(self) -> float:
+        return self.true()
 
     @property
     def raw(self) -> sqlite3.Connection:
@@ -105,8 +129,9 @@ class Timers:
         self._schedules = {schedule.name: schedule for schedule in schedules}
         self._aim()
 
-    def tick(self, _now: datetime, _monotonic: float) -> None:
+    def tick(self, now: datetime, _monotonic: float) -> None:
         self._look()
+        self._arm(now)
 
     def _aim(self) -> None:
         now = self._aimed = self._world.read_clock()
@@ -141,6 +166,7 @@ class Process:
         self.ready = False
         self.error: BaseException | None = None
         self.engine: Engine | None = None
+        self.operations: Operations | None = None
         self.wishes: list[tuple[str, float]] = []
         self._disk = disk
         self._stop = asyncio.Event()
@@ -199,6 +225,14 @@ class Process:
         engine = self.engine = Engine(
             journal=journal, targets=targets, attempts=attempts, runs=runs, now=now, monotonic=monotonic
         )
+        self.operations = Operations(
+            engine=engine,
+            targets=targets,
+            attempts=attempts,
+            server=zenml,
+            process=cast("Any", self),
+            reader=cast("Any", None),  # nobody looks
+        )
         engine.timers = Timers(world, self.loop, engine.wake)  # type: ignore[assignment]
         world.applying(world.files)
         await engine.start(world.files)
@@ -230,10 +264,46 @@ class Process:
             else:
                 self.world.applied()
 
+    async def pause(self, name: str, until: datetime | None) -> None:
+        """As an operator does it, who is told that it was done, or why not."""
+        if self.operations is not None and self.ready and (until is None or until > self.world.wall):
+            self.world.count("a pause with an end" if until else "a pause")
+            await self._called(Call(name, len(self.world.lives), self.world.true, pauses=True, until=until))
+
+    async def resume(self, name: str) -> Call | None:
+        if self.operations is None or not self.ready:
+            return None
+        self.world.count("a resume")
+        return await self._called(Call(name, len(self.world.lives), self.world.true))
+
+    async def _called(self, call: Call) -> Call:
+        assert self.operations is not None
+        self.world.calls.append(call)
+        self.world.note(f"{'pause' if call.pauses else 'resume'} {call.schedule} {call.until or ''}")
+        name, operations = call.schedule, self.operations
+        try:
+            shown = await (operations.pause(name, until=call.until) if call.pauses else operations.resume(name))
+        except JournalError:
+            call.outcome, call.done = "failed", self.world.true
+            self.world.count("a pause that the disk refused")
+        except ZendaemonError:  # there is no such schedule, or it is not paused, or the end is not in the future
+            call.outcome, call.done = "refused", self.world.true
+        else:
+            call.outcome, call.done, call.told = "done", self.world.true, (shown.since, shown.until)
+        self.world.note(f"that is {call.outcome}")
+        return call
+
     async def fire(self, name: str) -> None:
         if self.engine is not None and self.ready:
             with suppress(ZendaemonError):
                 await self.engine.fire_now(name)
+
+
+async def _send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """What httpx does where there are neither redirects, hooks nor credentials of its own, without a word about it."""
+    answer = await client._transport.handle_async_request(request)
+    answer.request = request
+    return answer
 
 
 def prepare(say: Callable[[Any, str, dict[str, Any]], dict[str, Any]]) -> Disk:
@@ -247,4 +317,11 @@ def prepare(say: Callable[[Any, str, dict[str, Any]], dict[str, Any]]) -> Disk:
     runs_module._FIRST = 600.0
     runs_module._LONGEST = 4 * 3600.0
     structlog.configure(processors=[say], cache_logger_on_first_use=False)
-    return Disk()
+    parse = lru_cache(maxsize=20_000)(httpx._urlparse.urlparse)
+    httpx._urls.urlparse = httpx._urlparse.urlparse = parse  # type: ignore[attr-defined,assignment]
+    httpx.Cookies.extract_cookies = lambda _, __: None  # type: ignore[method-assign] # the server sets none
+    httpx.AsyncClient.send = _send  # type: ignore[method-assign]
+    disk = Disk()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    return disk

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import cache
+from datetime import timedelta
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -16,11 +17,15 @@ from simulation.scenario import Event, scenario
 from simulation.world import Life, World
 from standin import server as standin
 
+from zendaemon import clock
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from simulation.scenario import Scenario
 
+_LATER = 700.0
+"""When an operator tries again who reached nobody."""
 _DOWN = (2, 2, 2, 5, 60, 700, 8000, 40_000)
 _WELL = {"engine.error", "control.error"}
 
@@ -79,6 +84,8 @@ def live_through(plan: Scenario, *, tell: Callable[[str], None] | None = None) -
     standin.uuid4 = lambda: UUID(int=ids.getrandbits(128), version=4)  # type: ignore[attr-defined]
     world = World(plan, tell=tell)
     _EAR.world, _EAR.errors = world, []
+    disk.true = lambda: world.true
+    clock.now = world.read_clock
     for reload in plan.reloads[1:]:
         world.at(reload.at, lambda reload=reload: _reload(world, reload.schedules))
     for event in plan.events:
@@ -160,11 +167,13 @@ def _stop(world: World, _disk: Disk, event: Event) -> bool:
 
 def _restart(world: World, _disk: Disk, _event: Event) -> bool:
     world.server.restart()
+    world.upsets.append(world.true)
     return True
 
 
 def _stale(world: World, _disk: Disk, _event: Event) -> bool:
     world.server.make_stale()
+    world.upsets.append(world.true)
     return True
 
 
@@ -173,7 +182,8 @@ def _delete(world: World, disk: Disk, _event: Event) -> bool:
     rows = {row for (row,) in disk.raw.execute("select run_id from fires where state = 'started'")}
     settled = [made for made in world.server.made if made.id in rows and made.at < world.true - 30_000]
     if settled:
-        world.random.choice(settled).deleted = True
+        gone = world.random.choice(settled)
+        gone.deleted = min(gone.deleted, world.true)
     return bool(settled)
 
 
@@ -198,6 +208,33 @@ def _fire(world: World, _disk: Disk, _event: Event) -> bool:
     return True
 
 
+def _pause(world: World, disk: Disk, event: Event) -> bool:
+    process = world.process
+    if process is None or world.sleeping or not process.ready:
+        world.after(_LATER, lambda: _happen(world, disk, event))
+    else:
+        until = world.wall + timedelta(seconds=event.seconds) if event.seconds else None
+        process.do(lambda: process.pause(event.schedule, until))
+    return False
+
+
+def _resume(world: World, disk: Disk, event: Event) -> bool:
+    """Who is not told that it was done, does it again later."""
+    process = world.process
+    again = partial(_happen, world, disk, event)
+    if process is None or world.sleeping or not process.ready:
+        world.after(_LATER, again)
+        return False
+
+    async def resume() -> None:
+        call = await process.resume(event.schedule)
+        if call is None or call.outcome == "failed":
+            world.after(_LATER, again)
+
+    process.do(resume)
+    return False
+
+
 _HAPPENINGS: dict[str, Callable[[World, Disk, Event], bool]] = {
     "suspend": _suspend,
     "step": _step,
@@ -207,4 +244,6 @@ _HAPPENINGS: dict[str, Callable[[World, Disk, Event], bool]] = {
     "a run is deleted": _delete,
     "a name is taken": _take_name,
     "fire by hand": _fire,
+    "pause": _pause,
+    "resume": _resume,
 }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from simulation.fires import CRONS, ZONES
+from simulation.fires import CRONS, EXCLUDED_CRONS, ZONES
 
 from zendaemon.core.schedule import Schedule, ScheduleSet
 
@@ -39,6 +39,17 @@ NETWORK = (
     *("duplicated", "500", "500 after", "503", "429 too busy", "429 with Retry-After", "token expired"),
     *("half an answer", "HTML", "redirect", "no slot"),
 )
+POISONED_STARTS = ("lost before", "lost after", "answer withheld", "500", "500 after", "503", "half an answer", "HTML")
+POISONED_QUESTIONS = (
+    "answer withheld",
+    "answer withheld",
+    "500",
+    "503",
+    "answer withheld",
+    "HTML",
+    "redirect",
+    "half an answer",
+)
 OUTAGES = ("refused", "503", "answer withheld", "500", "HTML")
 
 
@@ -53,6 +64,18 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
+class Poison:
+    """From `begin` to `end` these befall starts of one schedule's runs and look-ups of them by name, and no others."""
+
+    begin: float
+    end: float
+    schedule: str
+    start: str
+    question: str
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
 class Reload:
     at: float
     schedules: ScheduleSet
@@ -60,11 +83,12 @@ class Reload:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`what` with its number of seconds, at a moment."""
+    """`what` with its number of seconds, at a moment; `schedule` where it is about one."""
 
     at: float
     what: str
     seconds: float = 0.0
+    schedule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +104,7 @@ class Scenario:
     kills: int
     kill_every: float
     end: float
+    poison: Poison | None = None
 
     @property
     def calm_from(self) -> float:
@@ -88,6 +113,14 @@ class Scenario:
     def trouble_at(self, seconds: float) -> Trouble | None:
         return next((trouble for trouble in self.troubles if trouble.begin <= seconds < trouble.end), None)
 
+    def troubles_of(self, schedule: str) -> list[Trouble]:
+        """What a schedule has to bear, in order: what all have, and what befalls its names alone."""
+        poison = self.poison
+        if poison is None or poison.schedule != schedule:
+            return list(self.troubles)
+        alone = Trouble(poison.begin, poison.end, (poison.start, poison.question), poison.rate)
+        return sorted([*self.troubles, alone], key=lambda trouble: trouble.begin)
+
     def schedules_at(self, seconds: float) -> ScheduleSet:
         """What the files say then."""
         return next(reload.schedules for reload in reversed(self.reloads) if reload.at <= seconds)
@@ -95,23 +128,27 @@ class Scenario:
 
 def scenario(seed: int) -> Scenario:
     draw = Random(seed)  # noqa: S311 - a simulation
+    late = Random(seed ^ 0xFADE)  # noqa: S311 - for what was thought of later, so that a seed stays what it was
     version = draw.choice(VERSIONS)
     begin = datetime.fromisoformat(draw.choice(BEGINNINGS)).replace(tzinfo=UTC)
     clock = draw.random() < 0.4
     events = [*_server_events(draw), *(_clock_events(draw) if clock else ())]
     back = sum(event.seconds for event in events if event.what == "step")
     end = WEEK + CALM + max(0.0, -back) + 6 * 3600
-    return Scenario(
+    found = Scenario(
         seed=seed,
         version=version,
         begin=begin,
-        reloads=_reloads(draw, version, begin),
+        reloads=_reloads(draw, late, version, begin),
         troubles=_troubles(draw),
         events=tuple(sorted(events, key=lambda event: event.at)),
         kills=draw.choice([0, 5, 15, 30]),
         kill_every=draw.choice([10, 40, 150]),
         end=end,
+        poison=_poison(late),
     )
+    pauses = _pauses(Random(seed ^ 0xAB1EA), found)  # noqa: S311 - of its own, for the same reason
+    return replace(found, events=tuple(sorted([*events, *pauses], key=lambda event: event.at)))
 
 
 def _moment(draw: Random) -> float:
@@ -158,16 +195,70 @@ def _troubles(draw: Random) -> tuple[Trouble, ...]:
     return tuple(found)
 
 
-def _reloads(draw: Random, version: str, begin: datetime) -> tuple[Reload, ...]:
+def _poison(draw: Random) -> Poison | None:
+    if draw.random() >= 0.35:
+        return None
+    begin = draw.uniform(0, WEEK - 3600)
+    end = min(WEEK, begin + draw.choice([7200, 40_000, 200_000]))
+    schedule = f"s{draw.choice([0, 0, 1, 2, 3])}"
+    return Poison(
+        begin, end, schedule, draw.choice(POISONED_STARTS), draw.choice(POISONED_QUESTIONS), draw.choice([0.5, 1])
+    )
+
+
+def _pauses(draw: Random, found: Scenario) -> list[Event]:
+    """What an operator has in mind: some schedules are to start nothing for a time, and then to go on."""
+    if draw.random() >= 0.4:
+        return []
+    names = sorted({name for reload in found.reloads for name in reload.schedules.schedules})
+    events = []
+    for _ in range(draw.choice([1, 2, 4, 8])):
+        name = draw.choice(names)
+        at = min(max(60.0, _pause_moment(draw, found, name)), WEEK)
+        length = draw.choice([0, 0, 0, 600, 10_000, 80_000]) * draw.uniform(0.5, 1)
+        events.append(Event(at, "pause", length, name))
+        if draw.random() < 0.35:
+            again = at + draw.choice([1, 300, 5000, 40_000]) * draw.uniform(0.5, 1)
+            length = draw.choice([0, 0, 600, 10_000, 80_000]) * draw.uniform(0.5, 1)
+            events.append(Event(min(again, WEEK), "pause", length, name))
+        if draw.random() < (0.4 if length else 0.85):
+            over = at + draw.choice([1, 60, 3000, 20_000, 100_000]) * draw.uniform(0.5, 1)
+            events.append(Event(min(over, WEEK + 3600), "resume", 0.0, name))
+    return events
+
+
+def _pause_moment(draw: Random, found: Scenario, name: str) -> float:
+    """Any; or while something goes wrong; or about a start of this schedule; or beside something else that happens."""
+    at, kind = _moment(draw), draw.random()
+    if kind < 0.3 and found.troubles:
+        trouble = draw.choice(found.troubles)
+        return draw.uniform(trouble.begin, trouble.end)
+    schedule = found.schedules_at(at).schedules.get(name)
+    if kind < 0.6 and schedule is not None:
+        soon = schedule.next_after(found.begin + timedelta(seconds=at))
+        if soon is not None:
+            return (soon + schedule.delay - found.begin).total_seconds() + draw.uniform(-2, draw.choice([0, 5, 90]))
+    others = [*(reload.at for reload in found.reloads[1:]), *(event.at for event in found.events)]
+    return draw.choice(others) + draw.uniform(-20, 20) if kind < 0.75 and others else at
+
+
+def _exclude(draw: Random, day: date) -> list[str]:
+    kind = draw.random()
+    if kind < 0.5:
+        return [str(day)]
+    return [f"{day}/{day + timedelta(days=2)}"] if kind < 0.75 else [str(day), draw.choice(EXCLUDED_CRONS)]
+
+
+def _reloads(draw: Random, late: Random, version: str, begin: datetime) -> tuple[Reload, ...]:
     names = [f"s{number}" for number in range(draw.randint(1, 6))]
-    now = {name: _schedule(draw, name, version, begin) for name in names}
+    now = {name: _schedule(draw, late, name, version, begin) for name in names}
     found = [Reload(0.0, ScheduleSet(dict(now)))]
     moments = sorted(_moment(draw) for _ in range(draw.choice([0, 1, 3, 8])))
     for moment in moments:
         for name in draw.sample(names, draw.randint(1, len(names))):
             kind = draw.random()
             if name not in now or kind < 0.3:
-                now[name] = _schedule(draw, name, version, begin)
+                now[name] = _schedule(draw, late, name, version, begin)
             elif kind < 0.5:
                 del now[name]
             elif kind < 0.75:
@@ -182,7 +273,7 @@ def _anew(schedule: Schedule, **keys: Any) -> Schedule:  # noqa: ANN401
     return Schedule.model_validate({**schedule.model_dump(exclude_unset=True), **keys})
 
 
-def _schedule(draw: Random, name: str, version: str, begin: datetime) -> Schedule:
+def _schedule(draw: Random, late: Random, name: str, version: str, begin: datetime) -> Schedule:
     keys: dict[str, Any] = {"name": name, **TARGETS[version]}
     kind = draw.random()
     if kind < 0.6:
@@ -209,5 +300,5 @@ def _schedule(draw: Random, name: str, version: str, begin: datetime) -> Schedul
     if draw.random() < 0.1:
         keys["max_runs"] = draw.choice([1, 5, 20])
     if draw.random() < 0.1:
-        keys["exclude"] = [str((begin + timedelta(days=draw.randint(0, 6))).date())]
+        keys["exclude"] = _exclude(late, (begin + timedelta(days=draw.randint(0, 6))).date())
     return Schedule.model_validate(keys)

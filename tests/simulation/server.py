@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from email.utils import format_datetime
+from math import inf
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 import httpx
 from standin.server import Arrival, StandIn
@@ -25,13 +27,16 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 Answer = tuple[int, Any]
 SLOTS = 2
+_ACTIVE = ("initializing", "running")
+CUT: Answer = (0, None)
+"""No answer: the connection ends."""
 FOREIGN = "foreign"
 """The pipeline of runs that somebody else made."""
 
 
 @dataclass(slots=True)
 class Made:
-    """A run that was ever made. Instants are seconds of the world; `taken_back` for want of a slot."""
+    """A run that was ever made. Instants are seconds of the world; `taken_back` for want of a slot, `deleted` when."""
 
     id: str
     name: str
@@ -41,14 +46,20 @@ class Made:
     alike: bool = False
     """Somebody else's, and of the same pipeline."""
     taken_back: bool = False
-    deleted: bool = False
+    deleted: float = inf
     course: list[tuple[float, str]] = field(default_factory=list)
 
     def status(self, now: float) -> str:
         return next((status for at, status in reversed(self.course) if at <= now), "initializing")
 
     def active(self, now: float) -> bool:
-        return self.status(now) in ("initializing", "running") and not (self.deleted or self.taken_back)
+        return self.status(now) in _ACTIVE and now < self.deleted and not self.taken_back
+
+    @property
+    def ended(self) -> float:
+        """When it was not active any more."""
+        ends = (at for at, status in self.course if status not in _ACTIVE)
+        return self.at if self.taken_back else min(self.deleted, *ends, inf)
 
 
 class SimServer(StandIn):
@@ -59,6 +70,8 @@ class SimServer(StandIn):
         self.world = world
         self.random: Random = world.random
         self.made: list[Made] = []
+        self._by_id: dict[str, Made] = {}
+        self._named: dict[str, list[Made]] = {}
         self.slots = 0
         self.skew = 0.0
         self.boots = 0
@@ -135,6 +148,8 @@ class SimServer(StandIn):
         if self.slots >= SLOTS or self.world.chance("no slot"):
             self.world.count("429 without a slot")
             self.world.after(self.random.uniform(0.05, 1.0), lambda: self._take_back(made, finish))
+            if self.world.cut():
+                finish(CUT)
             return None
         self.slots += 1
         boot = self.boots
@@ -142,6 +157,7 @@ class SimServer(StandIn):
         return status, json.loads(json.dumps(body))
 
     def _take_back(self, made: Made, finish: Callable[[Answer], None]) -> None:
+        """Whoever was cut off hears nothing of it."""
         made.taken_back = True
         text = "Maximum number of concurrent snapshot tasks reached."
         finish((429, {"detail": ["MaxConcurrentTasksError", text]}))
@@ -163,6 +179,8 @@ class SimServer(StandIn):
         else:
             made.course = [(begin, "running"), (end, "completed" if fate < 0.9 else "failed")]
         self.made.append(made)
+        self._by_id[made.id] = made
+        self._named.setdefault(made.name, []).append(made)
         return made
 
     def somebody_makes(self, name: str) -> None:
@@ -180,11 +198,11 @@ class SimServer(StandIn):
 
     def _live(self, config: Json) -> Made | None:
         name = config.get("run_configuration", config).get("run_name")
-        return next((made for made in reversed(self.made) if made.name == name and self._shown(made)), None)
+        return next((made for made in reversed(self._named.get(str(name), ())) if self._shown(made)), None)
 
     @staticmethod
     def _shown(made: Made) -> bool:
-        return not made.deleted and not made.taken_back
+        return made.deleted == inf and not made.taken_back
 
     def _rows(self, thing: str) -> list[Json]:
         if thing != "runs":
@@ -196,7 +214,8 @@ class SimServer(StandIn):
         path = arrival.path.removeprefix("/api/v1/").split("/")
         if arrival.method == "GET" and path[0] == "runs":
             name = arrival.query.get("name", "").removeprefix("equals:")
-            found = [made for made in self.made if self._shown(made) and (made.id in path or made.name == name)]
+            known = self._named.get(name, ()) if len(path) == 1 else map(self._by_id.get, path[1:2])
+            found = [made for made in known if made is not None and self._shown(made)]
             rows = [self._row_of(made) for made in found]
             if len(path) == 1:
                 return 200, {"items": rows, "total": len(rows), "total_pages": 1}
@@ -224,8 +243,8 @@ class SimTransport(httpx.AsyncBaseTransport):
         arrival = Arrival(
             request.method,
             request.url.path,
-            dict(request.url.params),
-            {name.lower(): value for name, value in request.headers.items()},
+            dict(parse_qsl(request.url.query.decode())),
+            {name.decode().lower(): value.decode() for name, value in request.headers.raw},
             request.content,
             world.true,
         )
@@ -268,15 +287,24 @@ class Passage:
         self._fail(httpx.ReadError("connection reset", request=self._request))
 
     def _reset_after(self) -> None:
-        self._deliver(lambda _: self._reset())
+        """When it is answered, or while the server is at it still."""
+        if self._arrival.is_start and self._world.adversary.random() < 0.5:
+            self._world.after(self._world.adversary.uniform(0, 1.5), self._reset)
+            self._withheld()
+        else:
+            self._deliver(lambda _: self._reset())
 
     def _withheld(self) -> None:
         self._deliver(lambda _: None)
 
     def _lost_and_late(self) -> None:
         """It is under way still, no longer than the daemon waits for such (`settle_after`)."""
+        late = self._world.random.uniform(0.2, self._world.settle_after - 5)
+        if self._world.adversary.random() < 0.5:
+            self._world.hold_up(self._arrival, late, self._withheld)
+        else:
+            self._world.after(late, self._withheld)
         self._reset()
-        self._world.after(self._world.random.uniform(0.2, self._world.settle_after - 5), self._withheld)
 
     def _slow(self) -> None:
         self._world.after(self._world.random.uniform(1, 50), self._well)
@@ -326,7 +354,9 @@ class Passage:
         self._world.server.serve(self._arrival, lambda answer: self._answered(answer, reply, boot))
 
     def _answered(self, answer: Answer, reply: Callable[[Answer], None], boot: int) -> None:
-        if boot == self._world.server.boots:
+        if answer is CUT:
+            self._reset()
+        elif boot == self._world.server.boots:
             self._world.after(self._world.random.uniform(0.001, 0.03), lambda: reply(answer))
 
     def _back(self, answer: Answer, retry_after: str | None = None) -> None:
@@ -338,11 +368,14 @@ class Passage:
         headers = {"content-type": kind, "date": format_datetime(self._world.server.now, usegmt=True)}
         if retry_after:
             headers["retry-after"] = retry_after
+        self._world.told(self._arrival, status, body)
         self._future.set_result(httpx.Response(status, content=text.encode(), headers=headers))
         self._world.received(self._arrival)
 
     def _fail(self, error: Exception) -> None:
         if self._here:
+            if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+                self._world.told(self._arrival, None, None)
             self._future.set_exception(error)
             self._world.received(self._arrival)
 

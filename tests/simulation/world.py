@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import count
+from math import inf
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from zlib import crc32
 
 from simulation.server import SimServer
@@ -50,6 +51,26 @@ class Apply:
     highest: datetime
     """The latest that the daemon's clock had ever shown."""
     refused: bool
+    done: float = inf
+    """True time when it was in force for sure."""
+
+
+@dataclass(slots=True)
+class Call:
+    """An operator's `pause` (till `until`, None for no end) or `resume` of a schedule, as it was seen from outside.
+
+    `begun` and `done` in true time; who never got an answer, since the process was killed, knows nothing of the
+    `outcome`. What was `told` is from when and until when the schedule is paused.
+    """
+
+    schedule: str
+    life: int
+    begun: float
+    pauses: bool = False
+    until: datetime | None = None
+    done: float = inf
+    outcome: Literal["unknown", "done", "refused", "failed"] = "unknown"
+    told: tuple[datetime, datetime | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +92,9 @@ class World:
     def __init__(self, scenario: Scenario, *, tell: Callable[[str], None] | None = None) -> None:
         self.scenario = scenario
         self.random = Random(scenario.seed ^ 0x5EED)  # noqa: S311 - a simulation
+        self._venom = Random(scenario.seed ^ 0xB0D)  # noqa: S311 - of its own, so that it changes no other draw
+        self.adversary = Random(scenario.seed ^ 0xBAD)  # noqa: S311 - the same
+        self._held_up: dict[str, Callable[[], None]] = {}
         self.true = 0.0
         self.offset = 0.0
         self.highest = scenario.begin
@@ -86,6 +110,16 @@ class World:
         self.applies: list[Apply] = []
         self.asleep: list[tuple[datetime, datetime]] = []
         """From when till when, by the daemon's clock, nobody could look: suspends and steps."""
+        self.suspends: list[tuple[float, float]] = []
+        """The same of suspends alone, in true time."""
+        self.offsets = [(0.0, 0.0)]
+        """Since when, in true time, the daemon's clock was off by so many seconds."""
+        self.calls: list[Call] = []
+        """What operators asked for, in this order."""
+        self.vain: list[float] = []
+        """When, in true time, something befell a question about a target, for which a fire may have to wait."""
+        self.upsets: list[float] = []
+        """When, in true time, the server was restarted or its ids went stale."""
         self._tell = tell
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
@@ -94,6 +128,8 @@ class World:
         self.in_hand: Counter[str] = Counter()
         """Starts that the process waits for, by the run's name."""
         self.most_in_flight = 0
+        self.unasked: set[str] = set()
+        """Names of runs whose start got no answer that tells what became of it, and that nobody has asked for since."""
         self.broken: list[str] = []
         """Promises that were seen to be broken while it happened."""
         self._kills = 0
@@ -152,9 +188,10 @@ class World:
         self.count("suspend")
         self.note(f"suspend for {seconds:.0f} s")
         self.sleeping = True
-        before = self.wall
+        before, begin = self.wall, self.true
         self.idle(self.true + seconds)
         self.asleep.append((before, self.wall))
+        self.suspends.append((begin, self.true))
         self.sleeping = False
 
     def step_clock(self, seconds: float) -> None:
@@ -162,6 +199,7 @@ class World:
         self.note(f"clock step of {seconds:.0f} s")
         before = self.wall
         self.offset += seconds
+        self.offsets.append((self.true, self.offset))
         self.asleep.append((before, self.wall))
 
     @property
@@ -177,7 +215,7 @@ class World:
         )
 
     def applied(self) -> None:
-        self.applies[-1] = replace(self.applies[-1], after=self.wall, refused=False)
+        self.applies[-1] = replace(self.applies[-1], after=self.wall, refused=False, done=self.true)
 
     def refused(self, error: JournalError) -> None:
         self.note(f"refused: {error}")
@@ -197,8 +235,36 @@ class World:
         trouble = self.scenario.trouble_at(self.true)
         return trouble is not None and what in trouble.kinds and self.random.random() < trouble.rate
 
+    def cut(self) -> bool:
+        """Whether the server's connection breaks just when it has made a run for which it finds no slot."""
+        trouble = self.scenario.trouble_at(self.true)
+        breaks = trouble is not None and "lost after" in trouble.kinds and self.adversary.random() < 0.4
+        if breaks:
+            self.count("cut off while a slot is looked for")
+        return breaks
+
     def fate(self, arrival: Arrival) -> str:
         """What becomes of a request on its way."""
+        kind = self._poisoned(arrival) or self._on_the_line(arrival)
+        if kind != "well":
+            if not (arrival.is_start or "/runs/" in arrival.path):
+                self.vain.append(self.true)
+            self.count(kind)
+            self.note(f"{kind}: {arrival.method} {arrival.path}")
+        return kind
+
+    def _poisoned(self, arrival: Arrival) -> str | None:
+        """What becomes of a request because of the name in it alone."""
+        poison = self.scenario.poison
+        if poison is None or not poison.begin <= self.true < poison.end:
+            return None
+        name = run_name(arrival) if arrival.is_start else arrival.query.get("name", "").removeprefix("equals:")
+        if name.partition("-")[0] != poison.schedule or self._venom.random() >= poison.rate:
+            return None
+        self.count("a poisoned name")
+        return poison.start if arrival.is_start else poison.question
+
+    def _on_the_line(self, arrival: Arrival) -> str:
         trouble = self.scenario.trouble_at(self.true)
         if trouble is None or self.random.random() >= trouble.rate:
             return "well"
@@ -207,10 +273,7 @@ class World:
             kinds = [kind for kind in kinds if not kind.startswith("429")]
         if not kinds:
             return "well"
-        kind = self.random.choice(kinds)
-        self.count(kind)
-        self.note(f"{kind}: {arrival.method} {arrival.path}")
-        return kind
+        return self.random.choice(kinds)
 
     def sent(self, arrival: Arrival) -> None:
         if arrival.is_start:
@@ -220,6 +283,11 @@ class World:
             self.most_in_flight = max(self.most_in_flight, self.in_hand.total())
             if self.in_hand[name] > 1:
                 self.broken.append(f"{self.in_hand[name]} requests for {name} were in flight at once")
+            if name in self.unasked:
+                self.broken.append(f"{name} was sent again, and nobody had asked whether its run was made")
+            self.unasked.add(name)
+            if (stuck := self._held_up.get(name)) is not None:
+                self.after(0.02, stuck)
             self.requests.append((self.true, self.wall, self.highest, name))
         if arrival.is_start or "name" in arrival.query:
             self.step()
@@ -228,6 +296,27 @@ class World:
         """The process has an answer, or has given up waiting for one."""
         if arrival.is_start:
             self.in_hand[run_name(arrival)] -= 1
+
+    def hold_up(self, arrival: Arrival, seconds: float, release: Callable[[], None]) -> None:
+        """A start is stuck on its way: it arrives together with the next one for that run, and no later than this."""
+        name = run_name(arrival)
+
+        def let_go() -> None:
+            if self._held_up.get(name) is let_go:
+                del self._held_up[name]
+                release()
+
+        self._held_up[name] = let_go
+        self.after(seconds, let_go)
+
+    def told(self, arrival: Arrival, status: int | None, body: object) -> None:
+        """What the process gets for an answer, None for no connection: it may tell whether there is such a run."""
+        if arrival.is_start:
+            made = status == 200 and isinstance(body, dict)
+            if made or status in _NOT_STARTED or (status == 429 and "MaxConcurrentTasksError" in str(body)):
+                self.unasked.discard(run_name(arrival))
+        elif status == 200 and isinstance(body, dict):
+            self.unasked.discard(arrival.query.get("name", "").removeprefix("equals:"))
 
     def arrived(self, arrival: Arrival) -> None:
         if arrival.is_start:
@@ -308,6 +397,7 @@ class World:
             )
 
 
+_NOT_STARTED = (None, 302, 400, 401, 403, 404, 405, 422)
 _NOT_ON_THE_LINE = {"disk", "no slot"}
 ONLY_STARTS = {"duplicated", "lost, and late", "429 too busy", "429 with Retry-After", "redirect"}
 

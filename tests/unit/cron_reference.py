@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MINUTE = timedelta(minutes=1)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 MONTHS = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC"
 DAYS = "SUN MON TUE WED THU FRI SAT"
 
@@ -107,11 +107,9 @@ class Reference:
 
     def fires(self, start: datetime, end: datetime) -> Iterator[datetime]:
         """The main loop of cron.c: the firing minutes in (start, end], begun before any change that matters."""
-        now = start.replace(second=0, microsecond=0) - timedelta(hours=6)
-        virtual = self.wall(now)
-        while now < end:
-            now += MINUTE
-            wall = self.wall(now)
+        walls = self.walls(start.replace(second=0, microsecond=0) - timedelta(hours=6), end)
+        _, virtual = next(walls)
+        for now, wall in walls:
             jump = int((wall - virtual) / MINUTE)  # cron.c: timeDiff
             fired = False
             if jump == 1 or not -180 < jump <= 180:
@@ -124,6 +122,21 @@ class Reference:
                     fired = fired or (not self.wild and self.matches(virtual))
             if fired and now > start:
                 yield now
+
+    def walls(self, now: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+        """Each minute from `now` to the first one not before `end`, with what the wall shows.
+
+        The zone is asked for each minute of an hour in which the wall does not move by an hour, and else for its ends.
+        """
+        while True:
+            begin, last = self.wall(now), self.wall(now + HOUR)
+            even = last - begin == HOUR
+            for _ in range(60):
+                yield now, begin if even else self.wall(now)
+                if now >= end:
+                    return
+                now += MINUTE
+                begin += MINUTE
 
     def wall(self, now: datetime) -> datetime:
         return now.astimezone(self.zone).replace(tzinfo=None, second=0, microsecond=0, fold=0)

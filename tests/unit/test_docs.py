@@ -14,7 +14,7 @@ from zendaemon.core.errors import Problem
 from zendaemon.core.fire import FireState, Reason
 from zendaemon.core.lint import CODES
 from zendaemon.core.schedule import Schedule
-from zendaemon.core.shown import ShownFire, Status
+from zendaemon.core.shown import ShownFire, ShownPause, Status
 from zendaemon.loader import load
 from zendaemon.log import EVENTS
 from zendaemon.settings import PREFIX, Settings
@@ -85,6 +85,7 @@ def test_the_json_keys_in_the_docs_are_those_of_the_code() -> None:
     table = dict(re.findall(r"^\| `([a-z`, ]+)` \| `([a-z_ ]+)`", doc("commands.md"), re.MULTILINE))
     assert table["history`, `fire"].split() == list(ShownFire.model_fields)
     assert table["status"].split() == [*Status.model_fields, "schedules"]
+    assert table["pause`, `resume"].split() == ["schedule", *ShownPause.model_fields]
     assert set(Problem.__dataclass_fields__) == {"file", "line", "column", "message", "remedy"}
 
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from zendaemon.core.changes import changes
 from zendaemon.core.exclusion import Calendar, Days, Exclusion, around, check_rule, day_spans, merged, parse_days
 from zendaemon.core.schedule import Schedule, ScheduleSet
+from zendaemon.loader.config import never_fires
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 BERLIN = "Europe/Berlin"
@@ -51,7 +52,7 @@ def test_days(text: str, expected: Days | None) -> None:
 
 
 SLASH = "; write the first and the last day with a slash: 2026-12-24/2027-01-02"
-BLANKS = "; write calendar:name, without blanks"
+BLANKS = "; write calendar:name, in small letters and without blanks"
 
 
 @pytest.mark.parametrize(
@@ -215,3 +216,80 @@ def test_a_calendar_of_10_000_days_is_as_cheap_as_one_of_a_few() -> None:
     others = [schedule(calendar, exclude="calendar:a", timezone=BERLIN) for _ in range(1000)]
     assert others[0].exclusion.dated[0] is others[-1].exclusion.dated[0]
     assert time.perf_counter() - begun < 5
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        case("written as steps", ["*/1 * * 12 *"]),
+        case("written as ranges", ["0-59 0-23 * 12 *"]),
+        case("by two rules that fit together", ["0-58 * * 12 *", "59 * * 12 *"]),
+        case("by hours that fit together", ["* 0-7 * 12 *", "* 8-23 * dec *"]),
+    ],
+)
+@pytest.mark.parametrize("zone", ["UTC", BERLIN])
+def test_a_month_of_minutes_that_cron_rules_leave_out_is_passed_over(rules: list[str], zone: str) -> None:
+    every_minute = schedule(every=None, cron="* * * * *", exclude=rules, timezone=zone)
+    asked = datetime(2026, 12, 1, 0, 30, tzinfo=ZoneInfo(zone))
+    begun = time.process_time()
+    assert every_minute.next_after(asked) == datetime(2027, 1, 1, tzinfo=ZoneInfo(zone))
+    last = datetime(2026, 12, 31, 23, tzinfo=ZoneInfo(zone))
+    assert every_minute.last_until(last, after=asked - DAY) == datetime(2026, 11, 30, 23, 59, tzinfo=ZoneInfo(zone))
+    assert time.process_time() - begun < 0.1
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        case("an interval of years", {"every": "3660d", "start_time": "2030-01-01", "exclude": ["2030-01-01"]}),
+        case("leap days", {"every": None, "cron": "0 0 29 2 *", "start_time": "2028-01-01", "exclude": ["2028-02-29"]}),
+        case(
+            "one weekday of them",
+            {"every": None, "cron": "0 0 29 2 *", "start_time": "2028-01-01", "exclude": ["* * 29 2 */2"]},
+        ),
+    ],
+)
+def test_one_excluded_fire_of_those_that_are_years_apart_leaves_the_others(keys: dict[str, Any]) -> None:
+    rare = schedule(**keys)
+    assert rare.next_after(utc("2026-11-23")) is not None
+    assert never_fires(rare, utc("2026-11-23")) is None
+
+
+RULES = st.sampled_from(
+    [
+        "* * 28,29 * *",
+        "*/1 * * * *",
+        "0-59 0-23 * * *",
+        "0-29 2 * * *",
+        "30-59 1-2 * * *",
+        "*/2 * * * *",
+        "* 2-3 * * *",
+        "15 0-3 * * 0",
+        "1-59/2 0,1,2 * * *",
+    ]
+)
+CHANGED = st.sampled_from(
+    [
+        (BERLIN, "2027-03-28T01:00"),
+        (BERLIN, "2027-10-31T01:00"),
+        ("Australia/Lord_Howe", "2026-10-03T15:30"),
+        ("Australia/Lord_Howe", "2027-04-03T15:00"),
+        ("Africa/Cairo", "2027-10-28T21:00"),
+        ("Pacific/Apia", "2011-12-30T10:00"),
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(RULES, min_size=1, max_size=3), CHANGED, st.integers(-2000, 2000))
+def test_a_span_of_cron_rules_has_no_minute_that_they_leave_in(
+    rules: list[str], changed: tuple[str, str], minutes: int
+) -> None:
+    zone, change = changed
+    excluding = Exclusion.of(rules, zone, "nightly", {})
+    instant = utc(change) + MINUTE * minutes
+    span = excluding.span(instant)
+    if span is not None:
+        assert span[0] <= instant < span[1] <= span[0] + DAY + 3 * HOUR
+        size = (span[1] - span[0]) // MINUTE
+        assert all(excluding.span(span[0] + MINUTE * n) for n in {*range(0, size, 7), size - 1})

@@ -186,17 +186,18 @@ EXPRESSIONS = st.tuples(
 
 def rule_of(expression: str) -> tuple[object, ...]:
     """All that decides about wall times, however it is written."""
-    rule = Rule(expression, "")
-    days, weekdays = rule._dom, rule._dow
-    every_day, every_weekday = days[0] == 0xFFFFFFFE, weekdays[0] == 0x7F
-    if rule._either and (every_day or every_weekday):
-        return rule._times, rule._months, None, None, False
+    Rule(expression, "")  # refuses what never fires
+    says = values(expression)
+    every_day, every_weekday = len(says.days) == 31, len(says.weekdays) == 7
+    if says.either and (every_day or every_weekday):
+        return says.minutes, says.hours, says.months, None, None, False
     return (
-        rule._times,
-        rule._months,
-        None if every_day else days,
-        None if every_weekday else weekdays,
-        rule._either and not every_day and not every_weekday,
+        says.minutes,
+        says.hours,
+        says.months,
+        None if every_day else (says.days, says.special_days),
+        None if every_weekday else (says.weekdays, says.special_weekdays),
+        says.either and not every_day and not every_weekday,
     )
 
 

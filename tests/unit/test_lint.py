@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, available_timezones
@@ -14,9 +14,9 @@ from structlog.testing import capture_logs
 
 from zendaemon.cli.version import zone_data
 from zendaemon.core.lint import CODES, lint
-from zendaemon.core.schedule import Schedule, ScheduleSet
+from zendaemon.core.schedule import Place, Schedule, ScheduleSet
 from zendaemon.core.zones import RENAMED
-from zendaemon.daemon import say_findings
+from zendaemon.daemon import Said, say_findings
 from zendaemon.loader import load
 from zendaemon.loader.places import Places
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 BERLIN = "Europe/Berlin"
 OTHER = "choose another time, or timezone: UTC"
 EITHER = "are both given, and one of them is enough: at 00:00 on day 13 of the month or on Friday (either is enough); write one of them as *, unless that is meant"
@@ -259,11 +260,30 @@ def test_the_places_of_findings(tmp_path: Path) -> None:
 async def test_the_daemon_says_what_is_new() -> None:
     uneven, other = schedule({"cron": "*/7 * * * *"}), schedule({"every": "1h", "pause_after_failures": 2})
     first = ScheduleSet({"a": uneven})
+    said_before: dict[str, Said] = {}
     with capture_logs() as logs:
-        await say_findings(first, ScheduleSet(), NOW)
-        await say_findings(ScheduleSet({"a": uneven.model_copy(), "b": other}), first, NOW)
+        await say_findings(first, said_before, NOW)
+        await say_findings(ScheduleSet({"a": uneven.model_copy(), "b": other}), said_before, NOW)
     said = [(line["event"], line["schedule"], line["code"]) for line in logs]
     assert said == [("schedule.suspect", "a", "uneven-step"), ("schedule.suspect", "b", "no-effect")]
+
+
+async def test_the_daemon_says_what_time_alone_makes_new_and_again_what_came_back() -> None:
+    """At a reload: findings of schedules that nobody touched, once each, with their place, unless `ignore` names them."""
+    rule = {"cron": "30 2 * * *", "timezone": "Europe/Berlin", "end_time": "2029-01-01"}
+    loaded = ScheduleSet(
+        {"a": schedule(rule), "b": schedule({**rule, "ignore": ["dst-gap", "dst-overlap", "never-again"]})},
+        {"a": Place("a.yaml", 7), "b": Place("a.yaml", 9)},
+    )
+    said: dict[str, Said] = {}
+    rounds = [(loaded, NOW), (loaded, NOW + HOUR), (loaded, NOW + 1000 * DAY), (ScheduleSet(), NOW), (loaded, NOW)]
+    codes = []
+    for load_set, now in rounds:
+        with capture_logs() as logs:
+            await say_findings(load_set, said, now)
+        assert {(line["schedule"], line["file"], line["line"]) for line in logs} <= {("a", "a.yaml", 7)}
+        codes.append([line["code"] for line in logs])
+    assert codes == [["dst-gap", "dst-overlap"], [], ["never-again"], [], ["dst-gap", "dst-overlap"]]
 
 
 def test_the_version_of_the_zone_data(tmp_path: Path) -> None:

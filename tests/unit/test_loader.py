@@ -303,6 +303,16 @@ BODIES = [
         "template: x\ncron: 0 3 * * mon\nexclude: '* * * * mon'",
         "5:14: exclude leaves no fire time of cron; mend the trigger, or its bounds",
     ),
+    case(
+        "every minute excluded, by two rules that fit together",
+        "template: x\nevery: 1m\nexclude: ['0-29 * * * *', '30-59 * * * *']",
+        "5:14: exclude leaves no fire time of every; mend the trigger, or its bounds",
+    ),
+    case(
+        "fires that are years apart, all excluded",
+        "template: x\ncron: 0 3 29 2 *\nexclude: '* * * feb *'",
+        "5:14: exclude leaves no fire time of cron; mend the trigger, or its bounds",
+    ),
     case("no mapping", "[a, b]", "3:5: schedule 'a' must be a mapping, not a list; indent its keys"),
     case(
         "a key twice",

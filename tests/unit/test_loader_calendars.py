@@ -115,6 +115,23 @@ def test_events(tmp_path: Path, event: str, more: str, expected: list[str]) -> N
     assert excluded(load(tmp_path, now=NOW), "2026-12-20", "2026-12-31") == expected
 
 
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        case("a day by the clock, which has 23 hours", "DTSTART;TZID=Europe/Berlin:20270328T000000|DURATION:P1D", ["03-27 23 .. 03-28 21"]),
+        case("24 hours, where a day has 23", "DTSTART;TZID=Europe/Berlin:20270328T000000|DURATION:PT24H", ["03-27 23 .. 03-28 22"]),
+        case("a day by the clock and an hour", "DTSTART;TZID=Europe/Berlin:20270328T000000|DURATION:P1DT1H", ["03-27 23 .. 03-28 22"]),
+        case("a week by the clock", "DTSTART;TZID=Europe/Berlin:20270325T000000|DURATION:P1W", ["03-24 23 .. 03-31 21"]),
+    ],
+)  # fmt: skip
+def test_a_duration_in_days_goes_by_the_clock_and_one_in_hours_does_not(
+    tmp_path: Path, event: str, expected: list[str]
+) -> None:
+    write(tmp_path, WITH_ICS)
+    write(tmp_path, ics(f"UID:1|{event}"), "c.ics")
+    assert excluded(load(tmp_path, now=NOW), "2027-03-20", "2027-04-02") == expected
+
+
 def test_an_occurrence_that_is_moved_and_one_that_is_cancelled(tmp_path: Path) -> None:
     series = "UID:1|DTSTART;TZID=Europe/Berlin:20261222T100000|DURATION:PT1H|RRULE:FREQ=DAILY;COUNT=4"
     moved = "UID:1|RECURRENCE-ID:20261223T090000Z|DTSTART;TZID=Europe/Berlin:20261223T200000|DURATION:PT1H"

@@ -39,13 +39,13 @@ from pathlib import Path
 from zendaemon.core.errors import Invalid
 from zendaemon.loader import load
 resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
-start = time.monotonic()
+start = time.process_time()
 try:
     load(Path(sys.argv[1]), now=datetime(2026, 11, 23, 12, tzinfo=UTC))
     found = []
 except Invalid as invalid:
     found = [str(problem) for problem in invalid.problems]
-seconds = time.monotonic() - start
+seconds = time.process_time() - start  # of its own: the machine may have other work
 peak = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]  # getrusage's has the parent's in it
 print(json.dumps([found, seconds, int(peak) // 1024]))
 """

@@ -12,11 +12,12 @@ from zendaemon.core.pacing import BUSY_CEILING, DOWN_CEILING, Pace
 
 
 def after(events: str, maximum: int = 4, most: int = 0) -> Pace:
-    """The pace after `a`nswered, `q`uickly so, `b`usy and `d`own, in order."""
+    """The pace after `a`nswered, `q`uickly so, `b`usy, `d`own and do`u`btful, in order."""
     pace = Pace.full(maximum, most)
     for event in events:
         quickly = partial(pace.answered, quick=True)
-        pace = {"a": pace.answered, "q": quickly, "b": pace.busy, "d": pace.down}[event]()
+        told = {"a": pace.answered, "q": quickly, "b": pace.busy, "d": pace.down, "u": pace.doubtful}
+        pace = told[event]()
     return pace
 
 
@@ -34,6 +35,10 @@ def after(events: str, maximum: int = 4, most: int = 0) -> Pace:
         pytest.param("b" + "a" * 16, 4, id="and by one again"),
         pytest.param("b" + "aaaaaaab" + "a" * 7, 1, id="a refusal begins the row anew"),
         pytest.param("d" + "a" * 24, 4, id="from a standstill to full pace"),
+        pytest.param("u", 4, id="a lost answer alone says little"),
+        pytest.param("uau", 4, id="nor with an answer between"),
+        pytest.param("uu", 2, id="half after two in a row"),
+        pytest.param("a" * 7 + "bu" + "a" * 7, 2, id="a lost answer begins the row anew"),
     ],
 )
 def test_limit(events: str, limit: int) -> None:
@@ -48,6 +53,11 @@ def test_limit(events: str, limit: int) -> None:
         pytest.param("q" * 50 + "a", 4, id="an answer that takes its time ends that"),
         pytest.param("q" * 50 + "b", 2, id="a refusal halves the maximum"),
         pytest.param("q" * 50 + "b" + "q" * 50, 4, id="and then the maximum is one"),
+        pytest.param("q" * 50 + "u", 4, id="a lost answer alone ends that, too"),
+        pytest.param("q" * 50 + "u" + "q" * 50, 12, id="and says little"),
+        pytest.param("q" * 50 + "uu", 2, id="two in a row halve the maximum"),
+        pytest.param("q" * 50 + "uu" + "q" * 50, 4, id="and then the maximum is one, as after a refusal"),
+        pytest.param("q" * 50 + "duu" + "q" * 50, 12, id="not where it was away: that is an outage"),
         pytest.param("dq", 1, id="below the maximum as always"),
         pytest.param("d" + "q" * 50, 12, id="a server that was away may be quick again"),
     ],
@@ -67,13 +77,18 @@ def test_limit_at_a_quick_server(events: str, limit: int) -> None:
         pytest.param("d" * 100, DOWN_CEILING / 2, DOWN_CEILING, id="bounded as well"),
         pytest.param("ddddba", 0, 0, id="none once it has answered"),
         pytest.param("ddddb", 0.25, 0.5, id="a refusal tells that it is up again"),
+        pytest.param("u", 0, 0, id="none after a lost answer alone"),
+        pytest.param("uu", 0.25, 0.5, id="short after two in a row"),
+        pytest.param("uuuu", 1, 2, id="doubled with each more"),
+        pytest.param("dudu", 1, 2, id="the longer, the more of either in a row"),
+        pytest.param("uuua", 0, 0, id="none once a start was answered"),
     ],
 )
 def test_pause(events: str, least: float, most: float) -> None:
     assert (after(events).pause(0), after(events).pause(1)) == (least, most)
 
 
-@given(st.text("abdq", max_size=60), st.integers(1, 32), st.floats(0, 1))
+@given(st.text("abdqu", max_size=60), st.integers(1, 32), st.floats(0, 1))
 def test_bounds(events: str, maximum: int, fraction: float) -> None:
     pace = after(events, maximum)
     assert 1 <= pace.limit <= maximum

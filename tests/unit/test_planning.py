@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zendaemon.core.fire import Fire, FireState, Reason
+from zendaemon.core.pause import Pause
 from zendaemon.core.planning import Standing, plan, rule_text, trigger_of, unfold, unfolded
-from zendaemon.core.schedule import Schedule
+from zendaemon.core.schedule import Overlap, Schedule
 from zendaemon.core.trigger import Trigger
 
 if TYPE_CHECKING:
@@ -216,6 +217,67 @@ def test_watermark_moves(keys: dict[str, Any], standing: dict[str, Any], expecte
     assert plan(schedule(**HOURLY, **keys), Standing(**standing), at("05:30")).watermark == expected
 
 
+def paused(since: str, until: str | None = None) -> Pause:
+    return Pause(schedule="nightly", since=at(since), until=at(until) if until else None)
+
+
+@pytest.mark.parametrize(
+    ("keys", "pause", "standing", "expected"),
+    [
+        case("what would start from its beginning on is skipped", {}, paused("03:00"), {}, "02:00 claimed, 03:00-05:00 skipped paused"),
+        case("just before it, all is as ever", {}, paused("03:00:00.000001"), {}, "02:00 claimed, 03:00 claimed, 04:00-05:00 skipped paused"),
+        case("its end is not part of it", {}, paused("02:30", "05:00"), {}, "02:00 claimed, 03:00-04:00 skipped paused, 05:00 claimed"),
+        case("a single one", {}, paused("02:30", "03:30"), {}, "02:00 claimed, 03:00 skipped paused, 04:00 claimed, 05:00 claimed"),
+        case("between two fire times nothing is skipped", {}, paused("02:10", "02:50"), {}, "02:00 claimed, 03:00 claimed, 04:00 claimed, 05:00 claimed"),
+        case("one that was over before", {}, paused("00:10", "00:50"), {}, "02:00 claimed, 03:00 claimed, 04:00 claimed, 05:00 claimed"),
+        case("one that begins later, the clock was set back", {}, paused("09:00"), {}, "02:00 claimed, 03:00 claimed, 04:00 claimed, 05:00 claimed"),
+        case("one that ended before it began", {}, paused("04:30", "02:30"), {}, "02:00 claimed, 03:00 claimed, 04:00 claimed, 05:00 claimed"),
+        case("paused comes before excluded", {"exclude": ["2026-11-23"]}, paused("04:00"), {}, "02:00 skipped excluded, 03:00 skipped excluded, 04:00-05:00 skipped paused"),
+        case("a paused fire is no run for overlap", {"overlap": "skip"}, paused("02:00", "04:00"), {}, "02:00-03:00 skipped paused, 04:00 claimed, 05:00 skipped overlap"),
+        case("nor for max_runs", {"max_runs": 1}, paused("02:00", "04:00"), {}, "02:00-03:00 skipped paused, 04:00 claimed, 05:00 skipped max_runs"),
+        case("down, none: the pause is the reason while it lasted", {"catchup": "none"}, paused("01:30", "03:30"), {"awake_since": at("05:30")}, "02:00-03:00 skipped paused, 04:00-05:00 missed catchup_none"),
+        case("down, latest: after its end the latest is started", {"catchup_window": "9h"}, paused("01:30", "03:30"), {"awake_since": at("05:30")}, "02:00-03:00 skipped paused, 04:00 missed catchup_latest, 05:00 claimed"),
+        case("down, latest: nothing was missed but what is paused", {"catchup_window": "9h"}, paused("01:30"), {"awake_since": at("05:30")}, "02:00-05:00 skipped paused"),
+        case("down, all: what came after its end", {"catchup": "all", "catchup_window": "9h"}, paused("01:30", "03:30"), {"awake_since": at("05:30")}, "02:00-03:00 skipped paused, 04:00 claimed, 05:00 claimed"),
+        case("down, all: in the window only", {"catchup": "all", "catchup_window": "1h"}, paused("01:30", "02:30"), {"awake_since": at("05:30")}, "02:00 skipped paused, 03:00-04:00 missed catchup_window, 05:00 claimed"),
+        case("down in the middle of it and up before its end", {"catchup": "all", "catchup_window": "9h"}, paused("01:30", "04:30"), {"awake_since": at("03:30")}, "02:00-04:00 skipped paused, 05:00 claimed"),
+        case("buffer_one: what waits goes on waiting", {"overlap": "buffer_one"}, paused("02:30"), {"active": True}, ""),
+        case("buffer_one: what is paused waits for no run", {"overlap": "buffer_one"}, paused("01:30", "03:30"), {"active": True}, "02:00-03:00 skipped paused"),
+        case("buffer_one: released in a pause", {"overlap": "buffer_one"}, paused("02:30"), {}, "02:00 claimed, 03:00-05:00 skipped paused"),
+        case("buffer_one: released after a pause", {"overlap": "buffer_one"}, paused("02:30", "03:30"), {}, "02:00 claimed, 03:00 skipped paused, 04:00 skipped overlap, 05:00 skipped overlap"),
+    ],
+)  # fmt: skip
+def test_paused_from_one_to_half_past_five(
+    keys: dict[str, Any], pause: Pause, standing: dict[str, Any], expected: str
+) -> None:
+    assert ", ".join(decided(HOURLY | keys, "01:00", "05:30", pause=pause, **standing)) == expected
+
+
+def test_it_is_the_start_that_is_paused_so_jitter_counts() -> None:
+    jittered = schedule(**HOURLY, jitter="30m")
+    start = at("02:00") + jittered.delay
+    for pause, expected in (
+        (Pause(schedule="nightly", since=start), "02:00 skipped paused"),
+        (Pause(schedule="nightly", since=start + timedelta(microseconds=1)), "02:00 claimed"),
+        (Pause(schedule="nightly", since=at("01:30"), until=start), "02:00 claimed"),
+        (Pause(schedule="nightly", since=at("01:30"), until=start + timedelta(microseconds=1)), "02:00 skipped paused"),
+    ):
+        assert told(plan(jittered, Standing(watermark=at("01:00"), pause=pause), at("02:40")).fires) == [expected]
+
+
+def test_a_paused_fire_is_due_when_it_would_start() -> None:
+    jittered = schedule(**HOURLY, jitter="30m")
+    standing = Standing(watermark=at("01:00"), pause=paused("01:30"))
+    assert plan(jittered, standing, at("02:00") + jittered.delay - timedelta(seconds=1)).fires == ()
+
+
+@pytest.mark.parametrize("overlap", ["allow", "buffer_one"])
+def test_what_is_paused_when_its_trigger_goes_is_skipped(overlap: str) -> None:
+    standing = Standing(watermark=at("01:00"), active=True, pause=paused("01:30"))
+    found = plan(schedule(**HOURLY, jitter="30m", overlap=overlap), standing, at("03:00"), closing=True)
+    assert told(found.fires) == ["02:00-03:00 skipped paused"]
+
+
 TRIGGERS: list[dict[str, Any]] = [
     {"cron": "0 * * * *"},
     {"cron": ["*/7 * * * *", "30 2 * * *"], "timezone": "Europe/Berlin"},
@@ -250,13 +312,16 @@ def schedules(draw: st.DrawFn) -> Schedule:
     st.integers(-3600, 12 * 3600),
     st.booleans(),
     st.integers(0, 3),
+    st.none() | st.tuples(st.integers(-3600, 12 * 3600), st.none() | st.integers(-3600, 12 * 3600)),
 )
 def test_every_due_fire_time_is_in_exactly_one_row(
-    planned: Schedule, mark: int, gap: int, awake: int, active: bool, runs: int
+    planned: Schedule, mark: int, gap: int, awake: int, active: bool, runs: int, pause: tuple[int, int | None] | None
 ) -> None:
     watermark = datetime(2026, 10, 24, 18, tzinfo=UTC) + timedelta(seconds=mark)
     now = watermark + timedelta(seconds=gap)
-    standing = Standing(watermark=watermark, awake_since=watermark + timedelta(seconds=awake), active=active, runs=runs)
+    given = pause_at(watermark, *pause) if pause else None
+    awake_since = watermark + timedelta(seconds=awake)
+    standing = Standing(watermark, awake_since, active=active, runs=runs, pause=given)
     found = plan(planned, standing, now)
     if found.held:
         assert (found.fires, found.watermark, active) == ((), watermark, True)
@@ -266,6 +331,9 @@ def test_every_due_fire_time_is_in_exactly_one_row(
     while instant is not None and instant <= now - planned.delay:
         expected.append(instant)
         instant = planned.trigger.next_after(instant)
+    if active and planned.overlap is Overlap.BUFFER_ONE and expected:  # what comes after the pause waits for the run
+        assert covers(given, expected[0] + planned.delay)
+        expected = list(takewhile(lambda instant: covers(given, instant + planned.delay), expected))
     rows = [fire for row in found.fires for fire in sorted(unfold(row), key=lambda fire: fire.fire_time)]
     assert [fire.fire_time for fire in rows] == expected
     assert found.watermark == (expected[-1] if expected else watermark)
@@ -275,8 +343,19 @@ def test_every_due_fire_time_is_in_exactly_one_row(
     counts = Counter(fire.state for fire in rows)
     if planned.max_runs is not None:
         assert counts[FireState.CLAIMED] <= max(0, planned.max_runs - runs)
-    again = plan(planned, Standing(watermark=found.watermark, runs=runs), now)
+    for fire in rows:
+        assert (fire.reason is Reason.PAUSED) == covers(given, fire.fire_time + planned.delay)
+    again = plan(planned, Standing(found.watermark, awake_since, active=active, runs=runs, pause=given), now)
     assert again.fires == ()
+
+
+def pause_at(watermark: datetime, since: int, lasts: int | None) -> Pause:
+    begin = watermark + timedelta(seconds=since)
+    return Pause(schedule="a", since=begin, until=None if lasts is None else begin + timedelta(seconds=lasts))
+
+
+def covers(pause: Pause | None, start: datetime) -> bool:
+    return pause is not None and pause.since <= start and (pause.until is None or start < pause.until)
 
 
 @pytest.mark.parametrize("keys", TRIGGERS, ids=str)

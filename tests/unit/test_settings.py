@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from zendaemon.core.address import Address
 from zendaemon.core.errors import SettingsError
 from zendaemon.settings import load_settings, unknown_variables
 
@@ -84,6 +85,41 @@ def test_retention(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (load_settings().retention, load_settings().retention_count) == (timedelta(weeks=2), 500)
 
 
+def test_http(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert load_settings().http == Address("127.0.0.1", 8787)
+    assert load_settings().http_secret() is None
+    assert load_settings(http="off").http is None
+    with pytest.raises(SettingsError, match="ZENDAEMON_HTTP_TOKEN_FILE"):
+        load_settings(http="0.0.0.0:8787").http_secret()
+    for wrong in ("8787", "127.0.0.1", "http://127.0.0.1:8787"):
+        with pytest.raises(SettingsError, match="or off"):
+            load_settings(http=wrong)
+    monkeypatch.setenv("ZENDAEMON_HTTP", "8787")
+    with pytest.raises(SettingsError, match="write host:port"):
+        load_settings()
+    monkeypatch.setenv("ZENDAEMON_HTTP", "[::1]:80")
+    assert load_settings().http == Address("::1", 80)
+    monkeypatch.setenv("ZENDAEMON_HTTP_HOSTS", "proxy.example, Other.example")
+    assert load_settings().http_hosts == ("proxy.example", "other.example")
+    with pytest.raises(SettingsError, match="host names without ports"):
+        load_settings(http_hosts="proxy.example:443")
+    file = tmp_path / "zendaemon.http_token"
+    file.write_text("0123456789abcde\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    with pytest.raises(SettingsError, match="less than 16 characters"):
+        load_settings().http_secret()
+    file.write_text("0123456789abcdef\n")
+    read = load_settings(http="[::]:80").http_secret()
+    assert read is not None
+    file.write_text("another-0123456789abcdef\n")
+    assert read() == "another-0123456789abcdef"
+    for wrong in ("another-0123\n", "another-0123456789abcdef\n2\n", "schlüssel-0123456789abcdef\n"):
+        file.write_text(wrong)
+        with pytest.raises(SettingsError, match="http_token has") as error:
+            read()
+        assert "0123" not in f"{error.value}"
+
+
 def test_an_unknown_key_of_the_file_gets_a_near_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "zendaemon.toml"
     file.write_text('servr_url = "https://x"\n')
@@ -126,7 +162,7 @@ def test_a_secret_file_that_cannot_be_read(content: str | bytes | None, tmp_path
 
 
 def test_secrets_are_not_in_the_text_of_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("API_KEY", "TOKEN", "PASSWORD", "DATABASE_URL"):
+    for name in ("API_KEY", "TOKEN", "PASSWORD", "DATABASE_URL", "HTTP_TOKEN"):
         monkeypatch.setenv(f"ZENDAEMON_{name}", "hunter2")
     settings = load_settings()
     assert "hunter2" not in repr(settings)

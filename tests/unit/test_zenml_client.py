@@ -42,7 +42,11 @@ def client(url: str, limits: Limits = QUICK) -> ZenML:
     return ZenML(url, KEY, now=now, elapsed=time.monotonic, limits=limits, trust_env=False)
 
 
-def answering(handle: Callable[[httpx.Request], httpx.Response], clock: Callable[[], datetime] = now) -> ZenML:
+def answering(
+    handle: Callable[[httpx.Request], httpx.Response],
+    clock: Callable[[], datetime] = now,
+    elapsed: Callable[[], float] = time.monotonic,
+) -> ZenML:
     """A client whose server is a function; logins are taken care of."""
 
     def with_login(request: httpx.Request) -> httpx.Response:
@@ -51,7 +55,7 @@ def answering(handle: Callable[[httpx.Request], httpx.Response], clock: Callable
         return handle(request)
 
     transport = httpx.MockTransport(with_login)
-    return ZenML("https://z.example.com", KEY, now=clock, elapsed=time.monotonic, transport=transport)
+    return ZenML("https://z.example.com", KEY, now=clock, elapsed=elapsed, transport=transport)
 
 
 def resolved(standin: StandIn) -> Resolved:
@@ -320,6 +324,26 @@ async def test_the_clock_of_the_server(off: int) -> None:
         await zenml.current_user()
         assert abs(zenml.skew - timedelta(seconds=off)) <= timedelta(seconds=0.5)
         assert (zenml.skew == timedelta()) is (off == 0)
+
+
+async def test_a_slow_answer_tells_the_clock_of_the_server_no_better() -> None:
+    """Its Date may be of the begin or the end of the call; what a quick answer told stays."""
+    clock = [datetime(2026, 11, 23, 12, tzinfo=UTC)]
+    off, delays = timedelta(seconds=-2797), [0.1, 24.0, 24.0]
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        begin = clock[0]
+        clock[0] += timedelta(seconds=delays.pop(0))
+        date = (begin if request.url.path.endswith("begin") else clock[0]) + off
+        return httpx.Response(200, json={}, headers={"Date": date.strftime("%a, %d %b %Y %H:%M:%S GMT")})
+
+    def elapsed() -> float:
+        return clock[0].timestamp()
+
+    async with answering(handle, lambda: clock[0], elapsed) as zenml:
+        for path in ("end", "begin", "end"):
+            await zenml.get(path)
+            assert abs(zenml.skew - off) <= zenml.skew_within < timedelta(seconds=0.6)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Date": "yesterday"}, {"Date": "Mon, 23 Nov 2020 12:00:00 GMT", "Age": "9"}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
@@ -119,3 +120,17 @@ async def test_no_tls_where_it_is_wanted() -> None:
     async with answering(b"no TLS\r\n") as (client, _):
         with pytest.raises(httpx.ConnectError, match="SSL"):
             await client.get(str(client.base_url.copy_with(scheme="https")))
+
+
+@pytest.mark.parametrize("turns", range(16))
+async def test_who_goes_while_connecting_leaves_nothing_open(turns: int) -> None:
+    """At whatever turn of the loop: a socket that is left open is a warning, and those are errors."""
+    async with answering(OK) as (client, _):
+        asking = asyncio.create_task(client.get("/"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asking.cancel()
+        with suppress(asyncio.CancelledError):
+            await asking
+        del asking
+        gc.collect()

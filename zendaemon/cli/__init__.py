@@ -10,7 +10,9 @@ import typer
 from zendaemon.cli.output import complain
 from zendaemon.core.errors import SettingsError, ZendaemonError
 
-COMMANDS = ("run", "check", "next", "fire", "status", "history", "reload", "resolve", "demo", "version")
+COMMANDS = (
+    "run", "check", "next", "fire", "status", "history", "pause", "resume", "reload", "resolve", "demo", "version",
+)  # fmt: skip
 
 
 def made(names: tuple[str, ...]) -> typer.Typer:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from zendaemon.cli.completion import NameArgument
 from zendaemon.cli.output import JsonOption, StateOption, print_json
 from zendaemon.control import ask
 from zendaemon.core.errors import ZendaemonError
@@ -14,7 +15,7 @@ from zendaemon.settings import load_settings
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="The schedule.")],
+    name: NameArgument,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the run is created, or is known not to be.")] = False,
     state: StateOption = None,
     as_json: JsonOption = False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 import typer
 
 from zendaemon import clock
-from zendaemon.cli.output import JsonOption, SchedulesOption, print_json, print_table
+from zendaemon.cli.completion import NamesArgument
+from zendaemon.cli.output import JsonOption, SchedulesOption, as_instant, print_json, print_table
 from zendaemon.core.cron import Cron
 from zendaemon.core.dst import note, note_of_trigger
 from zendaemon.core.errors import CronError, ZendaemonError
@@ -32,16 +33,8 @@ if TYPE_CHECKING:
     Note = Callable[[datetime, datetime], str | None]
 
 
-def _instant(text: str) -> datetime:
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no instant; write 2026-11-23T02:00:00Z") from None
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-
-
 def command(
-    names: Annotated[list[str] | None, typer.Argument(help="Schedules [all].")] = None,
+    names: NamesArgument = None,
     count: Annotated[int, typer.Option("--count", min=1, max=100_000, help="Fire times of each.")] = 5,
     after: Annotated[str | None, typer.Option("--after", help="Fire times after this instant [now].")] = None,
     cron: Annotated[str | None, typer.Option("--cron", help="A cron expression, instead of files.")] = None,
@@ -50,7 +43,7 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Show what a trigger means, and the next fire times, in UTC and in the schedule's zone."""
-    start = _instant(after) if after else clock.now()
+    start = as_instant(after) if after else clock.now()
     shown = _of_cron(cron, timezone) if cron is not None else _of_files(schedules, names)
     if as_json:
         for asked in shown:

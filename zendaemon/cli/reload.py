@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -11,23 +12,32 @@ from zendaemon.control import ask
 from zendaemon.settings import load_settings
 
 
-def command(state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Have the running daemon load its files anew; waits, and prints what changed or every problem."""
-    answer = ask(load_settings(state=state).state, "reload", timeout=600)
+def command(
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait and tell what came of it, or only ask for it.")
+    ] = True,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Have the running daemon load its files anew; prints what changed, or every problem and exits with status 1."""
+    answer = ask(load_settings(state=state).state, "reload", timeout=600, wait=wait)
     if as_json:
         print_json(
             {
-                "applied": answer["ok"],
+                "applied": answer["ok"] if wait or not answer["ok"] else None,
                 "changes": answer.get("changes"),
                 "problems": answer.get("problems", []),
                 "error": answer.get("error"),
             }
         )
-    elif answer["ok"]:
+    elif not answer["ok"]:
+        for problem in answer.get("problems", []):
+            remedy = f"; {problem['remedy']}" if problem["remedy"] else ""
+            sys.stdout.write("{file}:{line}:{column}: {message}".format(**problem) + f"{remedy}\n")
+        sys.stderr.write(f"refused: {answer['error']}; the schedules in force stay as they were\n")
+    elif wait:
         sys.stdout.write(", ".join(f"{count} {what}" for what, count in answer["changes"].items()) + "\n")
     else:
-        for problem in answer.get("problems", []):
-            sys.stdout.write(f"{problem}\n")
-        sys.stderr.write(f"refused: {answer['error']}; the schedules in force stay as they were\n")
+        sys.stdout.write("asked for; `zendaemon status` tells what came of it\n")
     if not answer["ok"]:
         raise typer.Exit(1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from zendaemon import clock
 from zendaemon.cli import wiring
+from zendaemon.cli.completion import NamesArgument
 from zendaemon.cli.output import JsonOption, SchedulesOption, StateOption, print_json, print_table
 from zendaemon.control import NotRunning, ask
 from zendaemon.core.errors import ServerError, Unresolved, ZendaemonError
@@ -23,7 +24,7 @@ _COLUMNS = ("schedule", "target", "kind", "id", "error")
 
 
 def command(
-    names: Annotated[list[str] | None, typer.Argument(help="Schedules [all].")] = None,
+    names: NamesArgument = None,
     schedules: SchedulesOption = None,
     state: StateOption = None,
     as_json: JsonOption = False,

@@ -37,6 +37,7 @@ def command(
         schedules=schedules, state=state, server_url=server_url, log_format=log_format, log_level=log_level
     )
     log.configure(settings.log_format, settings.log_level)
+    settings.http_secret()
     say = structlog.get_logger()
     for variable in unknown_variables(os.environ):
         say.warning("settings.unknown", variable=variable)
@@ -61,12 +62,20 @@ async def _serve(settings: Settings) -> None:
         journal = Journal.open(settings.journal_url())
         try:
             _make(settings.state)
-            daemon, operations = wiring.daemon(settings, client, journal)
+            metrics, tracing = wiring.metrics(settings), wiring.tracing(client, os.environ)
+            daemon, operations = wiring.daemon(settings, client, journal, metrics, tracing)
             control = Control(settings.state, handlers(operations))
+            web = wiring.web(settings, operations, metrics)
             try:
+                if web is not None:
+                    web.start()
                 await daemon.run(control.start)
             finally:
                 await control.stop()
+                if web is not None:
+                    await web.stop()
+                if tracing is not None:
+                    await tracing.close()
         finally:
             await journal.close()
 

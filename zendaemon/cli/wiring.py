@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from zendaemon import clock
 from zendaemon.attempts import Attempts
 from zendaemon.core.errors import SettingsError
 from zendaemon.daemon import Daemon
 from zendaemon.engine import Engine
+from zendaemon.events import Observers
 from zendaemon.journal import Reader
 from zendaemon.loader import Loaded, load
 from zendaemon.operations import Operations
@@ -20,9 +23,16 @@ from zendaemon.timers import Timers
 from zendaemon.zenml import ApiKey, Limits, Resolver, Secret, Token, UserPassword, ZenML
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from zendaemon.journal import Journal
+    from zendaemon.metrics import Metrics
     from zendaemon.settings import Settings
+    from zendaemon.tracing import Tracing
+    from zendaemon.web.serving import WebServer
     from zendaemon.zenml import Credentials
+
+log = structlog.get_logger()
 
 _QUESTIONS = 4
 """Calls beside the starts, so that long starts never hold up a look-up."""
@@ -58,11 +68,58 @@ def zenml(settings: Settings) -> ZenML:
     )
 
 
-def daemon(settings: Settings, client: ZenML, journal: Journal) -> tuple[Daemon, Operations]:
-    """The daemon, ready to run, and what operators may ask of it."""
-    targets = Targets(Resolver(client, clock.now), journal, now=clock.now)
+def web(settings: Settings, operations: Operations, metrics: Metrics | None = None) -> WebServer | None:
+    """The status page and the HTTP API; None when they are off."""
+    if settings.http is None:
+        return None
+    from zendaemon.web.app import create_app  # noqa: PLC0415 - other commands need not wait for the web's libraries
+    from zendaemon.web.security import Access  # noqa: PLC0415
+    from zendaemon.web.serving import WebServer  # noqa: PLC0415
+
+    access = Access(
+        address=settings.http,
+        token=settings.http_secret(),
+        monotonic=clock.monotonic,
+        hosts=frozenset(settings.http_hosts),
+    )
+    return WebServer(create_app(operations, access, metrics), settings.http)
+
+
+def metrics(settings: Settings) -> Metrics | None:
+    """The metrics; None when nobody could scrape them."""
+    if settings.http is None:
+        return None
+    from zendaemon.metrics import Metrics  # noqa: PLC0415 - other commands need not wait for its library
+
+    return Metrics(per_schedule=settings.metrics_per_schedule)
+
+
+def tracing(client: ZenML, environment: Mapping[str, str]) -> Tracing | None:
+    """The traces, also into the log and the client's requests; None unless the environment asks for them."""
+    if not asks_for_traces(environment):
+        return None
+    try:
+        from zendaemon.tracing import Tracing  # noqa: PLC0415 - an extra, which costs nothing where it is not wanted
+    except ImportError as error:
+        log.warning("traces.off", error=str(error), hint="pip install 'zendaemon[otel]'")
+        return None
+    made = Tracing.begin()
+    client.start_headers = made.headers
+    return made
+
+
+def asks_for_traces(environment: Mapping[str, str]) -> bool:
+    """Whether OpenTelemetry's standard variables name a collector, and do not turn the traces off."""
+    exporters = environment.get("OTEL_TRACES_EXPORTER", "")
+    endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    named = any(environment.get(name) for name in endpoints)
+    disabled = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    return not disabled and ("otlp" in exporters.split(",") if exporters else named)
+
+
+def _attempts(settings: Settings, client: ZenML, targets: Targets, journal: Journal) -> Attempts:
     usual, when_quick = settings.in_flight
-    attempts = Attempts(
+    return Attempts(
         client,
         targets,
         journal,
@@ -72,7 +129,20 @@ def daemon(settings: Settings, client: ZenML, journal: Journal) -> tuple[Daemon,
         when_quick=when_quick,
         settle_after=settings.settle_after,
     )
+
+
+def daemon(
+    settings: Settings,
+    client: ZenML,
+    journal: Journal,
+    metrics: Metrics | None = None,
+    tracing: Tracing | None = None,
+) -> tuple[Daemon, Operations]:
+    """The daemon, ready to run, and what operators may ask of it."""
+    targets = Targets(Resolver(client, clock.now), journal, now=clock.now)
+    attempts = _attempts(settings, client, targets, journal)
     runs = Runs(client, journal, now=clock.now, stuck_after=settings.stuck_after)
+    attempts.observer = runs.observer = Observers(*(each for each in (metrics, tracing) if each is not None))
     engine = Engine(
         journal=journal, targets=targets, attempts=attempts, runs=runs, now=clock.now, monotonic=clock.monotonic
     )
@@ -99,4 +169,6 @@ def daemon(settings: Settings, client: ZenML, journal: Journal) -> tuple[Daemon,
     operations = Operations(
         engine=engine, targets=targets, attempts=attempts, server=client, process=made, reader=reader
     )
+    if metrics is not None:
+        metrics.mirror(operations, engine, targets, attempts, journal)
     return made, operations

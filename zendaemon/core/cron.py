@@ -7,7 +7,6 @@ zone and leads from minutes to walls and back, as the main loop of Debian's cron
 
 from __future__ import annotations
 
-import hashlib
 import re
 from calendar import isleap
 from dataclasses import dataclass, field
@@ -16,205 +15,17 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo, available_timezones
 
 from zendaemon.core.errors import CronError
+from zendaemon.core.fields import values
 from zendaemon.core.near import did_you_mean
 from zendaemon.core.offsets import DAY, LAST, MINUTE, ORIGIN, first_change, offset_at
 
 _LAST_DAY = date.max.toordinal()
 _HORIZON = 50 * 366 * DAY  # dates of the Gregorian calendar that come back at all do so within 40 years
 _2000 = date(2000, 1, 1).toordinal()
-_SMALL = range(-3 * 60, 3 * 60)  # changes in minutes that cron.c makes up for: a minute has passed as well by then
+_LARGE = 3 * 60  # minutes
 _LENGTHS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_HASHED = re.compile(r"(?<![a-z])h(?![a-z])", re.IGNORECASE)  # not that of THU or @hourly
 _WEEKLY = sum(1 << day for day in range(0, 31, 7))  # every seventh day of a month
-
-_MACROS = {  # crontab(5); entry.c sets HR_STAR for @hourly alone, which its star does here
-    "@hourly": "0 * * * *",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@weekly": "0 0 * * 0",
-    "@monthly": "0 0 1 * *",
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """A field of the expression: its values, the highest that `H` takes, and its values' names."""
-
-    name: str
-    low: int
-    high: int
-    hashed_high: int
-    names: tuple[str, ...] = ()
-
-    def error(self, text: str, reason: str, hint: str) -> CronError:
-        return CronError(f'{self.name} "{text[:60]}": {reason}', hint=hint)
-
-    @property
-    def span(self) -> str:
-        names = f" or {self.names[0]}-{self.names[-1]}" if self.names else ""
-        return f"{self.low}-{self.high}{names}"
-
-
-_MINUTES = _Field("minute", 0, 59, 59)
-_HOURS = _Field("hour", 0, 23, 23)
-_DOM = _Field("day-of-month", 1, 31, 28)
-_MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_MONTH = _Field("month", 1, 12, 12, _MONTH_NAMES)
-_DOW = _Field("day-of-week", 0, 7, 6, ("sun", "mon", "tue", "wed", "thu", "fri", "sat"))
-_FIELDS = (_MINUTES, _HOURS, _DOM, _MONTH, _DOW)
-
-_DOM_SPECIAL = re.compile(r"(?:(?P<last>L)|(?P<day>[0-9]+))(?P<nearest>W)?", re.IGNORECASE)
-_DOW_SPECIAL = re.compile(r"(?P<day>[0-9A-Z]*?)(?:L|#(?P<nth>.*))", re.IGNORECASE)
-_HASHED = re.compile(r"H(?:\(([0-9]+)-([0-9]+)\))?", re.IGNORECASE)
-
-
-def _int(digits: str) -> int:
-    """The number, or one that is too large for any field; int() is slow, or refuses, when there are many digits."""
-    return int(digits) if len(digits.lstrip("0")) < 5 else 10_000
-
-
-def _number(spec: _Field, text: str, item: str) -> int:
-    """A value of the field. entry.c takes digits, or one of the field's three-letter names in any case."""
-    lower = text.lower()
-    if text.isascii() and text.isdigit():
-        value = _int(text)
-        if not spec.low <= value <= spec.high:
-            raise spec.error(item, f"{text[:20]} is out of range", f"use {spec.span}")
-        return value
-    if lower in spec.names:
-        return spec.names.index(lower) + spec.low
-    if not text:
-        raise spec.error(item, "a value is missing", f"use {spec.span}")
-    for other in (_MONTH, _DOW):
-        if lower in other.names:
-            raise spec.error(item, f"{text} belongs into the {other.name} field", f"use {spec.span} here")
-    if lower[:3] in spec.names:
-        raise spec.error(item, f"{text[:20]} is not a name", f"did you mean {lower[:3]}?")
-    hint = "say *" if text == "?" else did_you_mean(lower, spec.names) or f"use {spec.span}"
-    raise spec.error(item, f"{text[:20]} is not a value", hint)
-
-
-def _reversed(spec: _Field, item: str, ends: tuple[int, int], step: int) -> CronError:
-    """`22-4` and `fri-sun`, which Debian's cron loads and never fires: say what was meant."""
-    start, end = ends
-    named = not item[0].isdigit()
-    top = 6 if spec is _DOW else spec.high
-    around = [*range(start, top + 1), *range(spec.low, end + 1)]
-    if named or step > 1:
-        remedy = ",".join(spec.names[value - spec.low] if named else str(value) for value in around[::step])
-    else:
-        parts = ((start, top), (spec.low, end))
-        remedy = ",".join(f"{low}-{high}" if low < high else str(low) for low, high in parts)
-    if spec is _DOW and end == 0:
-        remedy += f" or {start}-7" + (f"/{step}" if step > 1 else "")
-    return spec.error(item, "the range runs backwards", f"say {remedy}")
-
-
-def _hashed(spec: _Field, item: str, bounds: tuple[str, str] | None, step: int | None, seed: str) -> range:
-    """`H`: a value that the name decides, in the manner of Jenkins; `H/15` starts its steps there."""
-    low, high = spec.low, spec.hashed_high
-    if bounds:
-        low, high = (_number(spec, bound, item) for bound in bounds)
-        if low > high:
-            raise spec.error(item, "the range runs backwards", f"say H({high}-{low})")
-    count = high - low + 1
-    if step is not None and step > count:
-        raise spec.error(item, f"the step {step} is larger than its range", f"use a step of at most {count}")
-    digest = hashlib.sha256(f"{spec.name}\0{seed}".encode()).digest()
-    start = low + int.from_bytes(digest[:8]) % (step or count)
-    return range(start, high + 1 if step else start + 1, step or 1)
-
-
-def _step(spec: _Field, item: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise spec.error(item, f'"{text[:20]}" is not a step', "a step is a number, as in */15")
-    if not text.strip("0"):
-        raise spec.error(item, "a step of zero", "use a step of 1 or more")
-    return _int(text)
-
-
-def _range(spec: _Field, item: str, seed: str) -> range:
-    """An item without special days: `*`, `5`, `1-5`, `H` or `H(0-29)`, and a step on all but a single value."""
-    base, slash, step_text = item.partition("/")
-    step = _step(spec, item, step_text) if slash else None
-    if base == "*":
-        return range(spec.low, spec.high + 1, step or 1)
-    if hashed := _HASHED.fullmatch(base):
-        return _hashed(spec, item, (hashed[1], hashed[2]) if hashed[1] else None, step, seed)
-    if base.startswith("*"):
-        raise spec.error(item, "nothing may follow the *", f"say *, */{base[1:20]} or {base[1:20]}")
-    parts = base.split("-")
-    if len(parts) > 2:
-        raise spec.error(item, "a range has two ends", f"say {'-'.join(parts[:2])[:20]}, and more after a comma")
-    start, end = _number(spec, parts[0], item), _number(spec, parts[-1], item)
-    if start > end:
-        raise _reversed(spec, item, (start, end), step or 1)
-    if slash and len(parts) == 1:
-        top = 6 if spec is _DOW and start < 7 else spec.high
-        raise spec.error(item, "a step needs a range or a *", f"say {start}-{top}/{step}")
-    return range(start, end + 1, step or 1)
-
-
-def _special(spec: _Field, item: str) -> tuple[int, int] | None:
-    """Days that depend on the month; None for everything else.
-
-    `L`, `LW` and `15W` in day-of-month are (day or 0 for the last, 1 for the weekday nearest to it);
-    `5L` and `5#2` in day-of-week are (weekday, nth or 0 for the last).
-    """
-    if spec is _DOM and (found := _DOM_SPECIAL.fullmatch(item)) and (found["last"] or found["nearest"]):
-        return (0 if found["last"] else _number(spec, found["day"], item), int(bool(found["nearest"])))
-    if spec is _DOW and (found := _DOW_SPECIAL.fullmatch(item)):
-        if not found["day"]:
-            raise spec.error(item, "a weekday is missing", "say which, as in 5L (the last Friday) or 5#2 (the second)")
-        weekday = _number(spec, found["day"], item) % 7
-        if found["nth"] is None:
-            return weekday, 0
-        if found["nth"] not in tuple("12345"):
-            raise spec.error(
-                item, f'"#{found["nth"][:20]}" is not a week of the month', "use #1 to #5, or L for the last"
-            )
-        return weekday, int(found["nth"])
-    if spec in (_DOM, _DOW) and re.search(r"[LW#].*[-/]|-.*[LW#]", re.sub("JUL|WED", "", item.upper())):
-        raise spec.error(item, "L, W and # take neither a range nor a step", "list the days, separated by commas")
-    return None
-
-
-def _parse(spec: _Field, text: str, seed: str) -> tuple[int, frozenset[tuple[int, int]]]:
-    """A field: plain values as bits, and special days. Sunday is 0 and 7 (entry.c: "make sundays equivalent")."""
-    bits, special = 0, set()
-    for item in text.split(","):
-        if not item:
-            raise spec.error(text, "an item of the list is empty", "remove the comma that is too many")
-        if found := _special(spec, item):
-            special.add(found)
-        else:
-            bits |= sum(1 << value for value in _range(spec, item, seed))
-    if spec is _DOW and bits & 1 << 7:
-        bits = (bits | 1) & 0x7F
-    return bits, frozenset(special)
-
-
-def _split(expression: str) -> list[str]:
-    """The five fields of an expression or of what its macro stands for."""
-    parts = re.split(r"[ \t\r\n]+", expression.strip(" \t\r\n"))
-    text = " ".join(parts)
-    if text.lower() in _MACROS:
-        return _MACROS[text.lower()].split()
-    if len(parts) == 5:
-        return parts
-    problem, hint = f"has {len(parts)} of five fields", "write minute, hour, day-of-month, month and day-of-week"
-    if not text:
-        problem = "is empty"
-    elif text.lower() == "@reboot":
-        problem, hint = "is no time", "say @daily, or start a run by hand: `zendaemon fire`"
-    elif text.startswith("@"):
-        known = did_you_mean(text, _MACROS) or f"use {', '.join(_MACROS)}"
-        problem, hint = "is not a macro", "say every: 10s" if text.startswith("@every") else known
-    elif len(parts) > 5:
-        problem = f"has {len(parts)} fields instead of five"
-        hint = "leave out seconds, year and command; for intervals below a minute say every: 10s"
-    raise CronError(f'expression "{text[:120]}" {problem}', hint=hint)
 
 
 def _nearest_weekday(day: int, first: int, length: int) -> int:
@@ -230,22 +41,33 @@ def _nearest_weekday(day: int, first: int, length: int) -> int:
 class Rule:
     """The calendar of an expression: which wall minutes it names."""
 
-    __slots__ = ("_dom", "_dow", "_either", "_masks", "_months", "_times", "hashed", "wildcard")
+    __slots__ = ("_masks", "_months", "_times", "_values")
 
     def __init__(self, expression: str, seed: str) -> None:
-        texts = _split(expression)
-        parsed = [_parse(spec, text, seed) for spec, text in zip(_FIELDS, texts, strict=True)]
-        (minutes, _), (hours, _), self._dom, (self._months, _), self._dow = parsed
-        stars = [text.startswith("*") for text in texts]
-        self.hashed = any(item.upper().startswith("H") for text in texts for item in text.split(","))
-        # entry.c: MIN_STAR and HR_STAR make a wildcard job; cron.c: DOM_STAR or DOW_STAR join the day fields by AND.
-        self.wildcard = stars[0] or stars[1]
-        self._either = not stars[2] and not stars[4]
-        self._times = sum(minutes << 60 * hour for hour in range(24) if hours >> hour & 1)
+        self._values = says = values(expression, seed)
+        minutes = sum(1 << minute for minute in says.minutes)
+        self._times = sum(minutes << 60 * hour for hour in says.hours)
+        self._months = frozenset(says.months)
         self._masks: dict[int, int] = {}
         if self._next_day(_2000) is None:  # from there on, every kind of month comes within 28 years
-            days = f'day-of-month "{texts[2]}", month "{texts[3]}" and day-of-week "{texts[4]}"'
+            _, _, dom, month, dow = says.texts
+            days = f'day-of-month "{dom}", month "{month}" and day-of-week "{dow}"'
             raise CronError(f"{days} never meet", hint="this would never fire; for the last day of a month use L")
+
+    @property
+    def hashed(self) -> bool:
+        return self._values.hashed
+
+    @property
+    def wildcard(self) -> bool:
+        return self._values.wildcard
+
+    def makes_up(self, shift: int) -> bool:
+        """Whether a change by so many minutes is made up for: skipped times fire, and repeated ones fire once.
+
+        Only of fixed rules, and for less than three hours, told as cron.c does: after a minute has passed as well.
+        """
+        return not self._values.wildcard and -_LARGE <= shift < _LARGE
 
     def _mask(self, first: int, length: int) -> int:
         """The matching days, as bits, of a month of `length` days that begins on weekday `first` (0 is Sunday)."""
@@ -253,16 +75,16 @@ class Rule:
         if (known := self._masks.get(key)) is not None:
             return known
         inside = (2 << length) - 2
-        by_date, special_dates = self._dom
-        for day, nearest in special_dates:
+        says = self._values
+        by_date = sum(1 << day for day in says.days)
+        for day, nearest in says.special_days:
             if day <= length:
                 by_date |= 1 << (_nearest_weekday(day or length, first, length) if nearest else day or length)
-        weekdays, special_weekdays = self._dow
-        by_week = sum(_WEEKLY << (day - first) % 7 + 1 for day in range(7) if weekdays >> day & 1)
-        for weekday, nth in special_weekdays:
+        by_week = sum(_WEEKLY << (day - first) % 7 + 1 for day in says.weekdays)
+        for weekday, nth in says.special_weekdays:
             start = (weekday - first) % 7 + 1
             by_week |= 1 << (start + 7 * (nth - 1) if nth else start + (length - start) // 7 * 7)
-        self._masks[key] = mask = (by_date | by_week if self._either else by_date & by_week) & inside
+        self._masks[key] = mask = (by_date | by_week if says.either else by_date & by_week) & inside
         return mask
 
     def _next_day(self, ordinal: int) -> int | None:
@@ -275,11 +97,17 @@ class Rule:
         end = min(ordinal + _HORIZON // DAY, _LAST_DAY)
         while before < end:
             length = 29 if month == 2 and isleap(year) else _LENGTHS[month]
-            if self._months >> month & 1 and (rest := self._mask((before + 1) % 7, length) >> skip):
+            if month in self._months and (rest := self._mask((before + 1) % 7, length) >> skip):
                 return before + skip + (rest & -rest).bit_length() - 1
             before, skip = before + length, 1
             year, month = (year, month + 1) if month < 12 else (year + 1, 1)
         return None
+
+    def minutes_of(self, day: date) -> int:
+        """The wall minutes of a day that match, as bits."""
+        length = 29 if day.month == 2 and isleap(day.year) else _LENGTHS[day.month]
+        matching = day.month in self._months and self._mask(day.replace(day=1).isoweekday() % 7, length)
+        return self._times if matching >> day.day & 1 else 0
 
     def next_match(self, wall: int) -> int | None:
         """The first matching wall minute from `wall` on."""
@@ -298,9 +126,8 @@ def _parsed(expression: str, seed: str) -> Rule:
 
 
 def _rule(expression: str, seed: str) -> Rule:
-    """The rule of an expression, read once however many schedules have it."""
-    rule = _parsed(expression, "")
-    return _parsed(expression, seed) if rule.hashed and seed else rule
+    """The rule of an expression, read once however many schedules have it; `H` asks for their names."""
+    return _parsed(expression, seed if _HASHED.search(expression) else "")
 
 
 def _zone(key: str) -> ZoneInfo:
@@ -331,6 +158,11 @@ class Cron:
         object.__setattr__(self, "_seed", self.name if rule.hashed else "")
         object.__setattr__(self, "_tz", tz)
         object.__setattr__(self, "_fixed", None if always is None else always // MINUTE)
+
+    @property
+    def rule(self) -> Rule:
+        """Its calendar, which knows no zone."""
+        return self._rule
 
     def next_after(self, instant: datetime) -> datetime | None:
         """The first fire time after `instant`, in UTC; None when there is none within 50 years or before year 10000."""
@@ -365,7 +197,7 @@ class Cron:
                 offset = offset_at(self._tz, minute)
                 continue
             before, offset, minute = offset, offset_at(self._tz, change), change
-            if rule.wildcard or offset - before not in _SMALL:
+            if not rule.makes_up(offset - before):
                 match = rule.next_match(change + offset)
             elif match <= change + offset:
                 return change
@@ -375,9 +207,10 @@ class Cron:
         """The wall minute that has been dealt with: for a fixed rule in a repeated hour, the end of its first pass."""
         wall = minute + offset
         earlier = minute - DAY
-        if self._rule.wildcard or (before := offset_at(self._tz, earlier)) == offset:
+        before = offset_at(self._tz, earlier)
+        if before == offset or not self._rule.makes_up(offset - before):
             return wall
         change = first_change(self._tz, earlier, minute)
-        if change is None or offset - before not in _SMALL:
+        if change is None:
             return wall
         return max(wall, change - 1 + before)

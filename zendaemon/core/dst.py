@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from zendaemon.core.cron import Rule
+from zendaemon.core.offsets import DAY, MINUTE, ORIGIN, first_change, offset_at
 from zendaemon.core.trigger import matches, to_utc
 
 if TYPE_CHECKING:
@@ -17,14 +18,8 @@ if TYPE_CHECKING:
     from zendaemon.core.schedule import Schedule
     from zendaemon.core.trigger import Trigger
 
-_ORIGIN = datetime(1, 1, 1)  # noqa: DTZ001 - a wall time on purpose
-_MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
 _LISTED = 4
-_LARGE = timedelta(
-    hours=3
-)  # as in cron.py: nothing is made up for when the clock is set forward by so much, or back by more
-_NONE = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,28 +57,13 @@ def _of_year(timezone: str, year: int) -> tuple[Change, ...]:
     zone = ZoneInfo(timezone)
     if zone.utcoffset(None) is not None or year >= date.max.year:
         return ()
-    found = []
-    low, end = datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)
-    while low < end:
-        high = min(low + _DAY, end)
-        before, after = _offset(zone, low), _offset(zone, high)
-        if before != after:
-            found.append(Change(_instant(zone, low, high), before, after))
-        low = high
-    return tuple(found)
-
-
-def _instant(zone: ZoneInfo, low: datetime, high: datetime) -> datetime:
-    """The minute in (low, high] from which on the offset is that of `high`."""
-    after = _offset(zone, high)
-    while high - low > _MINUTE:
-        middle = low + (high - low) // 2 // _MINUTE * _MINUTE
-        low, high = (low, middle) if _offset(zone, middle) == after else (middle, high)
-    return high
-
-
-def _offset(zone: ZoneInfo, instant: datetime) -> timedelta:
-    return instant.astimezone(zone).utcoffset() or _NONE
+    first, last = (date(begun, 1, 1).toordinal() - 1 for begun in (year, year + 1))
+    found = (first_change(zone, day * DAY, day * DAY + DAY) for day in range(first, last))
+    return tuple(
+        Change(ORIGIN + MINUTE * minute, MINUTE * offset_at(zone, minute - 1), MINUTE * offset_at(zone, minute))
+        for minute in found
+        if minute is not None
+    )
 
 
 @lru_cache(maxsize=65_536)
@@ -93,21 +73,23 @@ def _rule(expression: str, name: str) -> Rule:
 
 def touched(expression: str, name: str, change: Change) -> list[datetime]:
     """The wall times of an expression that a change skips, or repeats."""
-    first, end = change.walls
+    minute, end = map(_minute, change.walls)
     rule = _rule(expression, name)
     found = []
-    while (minute := rule.next_match((first - _ORIGIN) // _MINUTE)) is not None:
-        first = _ORIGIN + _MINUTE * minute
-        if first >= end:
-            break
-        found.append(first)
-        first += _MINUTE
+    while (match := rule.next_match(minute)) is not None and match < end:
+        found.append(change.walls[0] + MINUTE * (match - _minute(change.walls[0])))
+        minute = match + 1
     return found
+
+
+def _minute(wall: datetime) -> int:
+    """The number that `Rule` has for a wall time."""
+    return (wall - ORIGIN.replace(tzinfo=None)) // MINUTE
 
 
 def is_compensated(expression: str, name: str, change: Change) -> bool:
     """Whether fixed times are made up for, or not repeated: a fixed rule at a change of less than three hours."""
-    return not _rule(expression, name).wildcard and -_LARGE <= change.after - change.before < _LARGE
+    return _rule(expression, name).makes_up((change.after - change.before) // MINUTE)
 
 
 def note(schedule: Schedule, after: datetime, fire_time: datetime) -> str | None:
@@ -152,8 +134,7 @@ def _note_of_gap(expression: str, trigger: Trigger, change: Change, fire_time: d
     if fire_time != change.instant:
         return None
     fires = "fires" if len(walls) == 1 else "one fire for all"
-    minute = (forward - _ORIGIN) // _MINUTE
-    merged = _rule(expression, trigger.name).next_match(minute) == minute
+    merged = _rule(expression, trigger.name).next_match(_minute(forward)) == _minute(forward)
     with_it = f", as one with {forward:%H:%M} itself" if merged else ""
     return f"{missing}: {fires} at {forward:%H:%M}, when the clock is set forward{with_it}"
 

@@ -98,7 +98,8 @@ class Stale(ServerError):
 class Unavailable(ServerError):
     """Nothing was created: no connection, or no free start slot. `retry_after` is in seconds.
 
-    `busy` tells a server that is well but has no free slot from one that cannot be reached.
+    `busy` tells a server that is well but has no free slot from one that cannot be reached; `reached` whether the
+    request was sent, so that it may be this one alone that gets no answer.
     """
 
     def __init__(
@@ -109,10 +110,12 @@ class Unavailable(ServerError):
         status: int | None = None,
         retry_after: float | None = None,
         busy: bool = False,
+        reached: bool = True,
     ) -> None:
         super().__init__(message, hint=hint, status=status)
         self.retry_after = retry_after
         self.busy = busy
+        self.reached = reached
 
     def for_a_question(self) -> Unavailable:
         """The same, of a question: it takes no start slot, so it is not for the queue to say when it is asked again."""

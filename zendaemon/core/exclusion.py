@@ -8,14 +8,15 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
-from operator import itemgetter
+from datetime import date, datetime, timedelta
+from functools import lru_cache, reduce
+from operator import itemgetter, or_
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from zendaemon.core.cron import Cron
-from zendaemon.core.trigger import matches, to_utc
+from zendaemon.core.offsets import DAY, MINUTE, ORIGIN, first_change, offset_at
+from zendaemon.core.trigger import matches, rule_of, to_utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -30,9 +31,8 @@ _DAYS = re.compile(rf"({_DATE})(?:/({_DATE}))?")
 _LIKE_DAYS = re.compile(r"\d{4}-")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _DAY = timedelta(days=1)
-_MINUTE = timedelta(minutes=1)
-_SECOND = timedelta(seconds=1)
-_FAR = timedelta(hours=16)  # no zone is as far from UTC, so a midnight lies between 16 hours before and after UTC's
+_ALL_DAY = (1 << DAY) - 1
+_FAR = 16 * 60  # minutes: no zone is as far from UTC, so a midnight lies between 16 hours before and after UTC's
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,9 @@ def check_rule(text: str) -> str:
     """A rule of `exclude`, as it is. Raises ValueError or the cron evaluator's error."""
     if text.lower().startswith("calendar"):
         if referred(text) is None:
-            raise ValueError(f"{_short(text)} names no calendar; write calendar:name, without blanks")
+            raise ValueError(
+                f"{_short(text)} names no calendar; write calendar:name, in small letters and without blanks"
+            )
     elif parse_days(text) is None:
         Cron(text)
     return text
@@ -122,16 +124,26 @@ class Exclusion:
         return next((found for spans in self.dated if (found := around(spans, fire_time))), None)
 
     def _cron_span(self, fire_time: datetime) -> Span | None:
-        rules = [rule for rule in self.crons if matches(rule, self.timezone, self.name, fire_time)]
-        if not rules:
+        if not any(matches(rule, self.timezone, self.name, fire_time) for rule in self.crons):
             return None
-        if any(rule.split()[:2] == ["*", "*"] for rule in rules):
-            zone = ZoneInfo(self.timezone)
-            day = fire_time.astimezone(zone).date()
-            if whole := around(day_spans([(day, day)], zone), fire_time):
-                return whole
-        minute = fire_time.astimezone(UTC).replace(second=0, microsecond=0)
-        return minute, minute + _MINUTE
+        zone = ZoneInfo(self.timezone)
+        local = fire_time.astimezone(zone)
+        rules = [rule_of(rule, self.timezone, self.name) for rule in self.crons]
+        named = [rule.minutes_of(local.date()) for rule in rules]
+        if any(bits == _ALL_DAY and rule.wildcard for rule, bits in zip(rules, named, strict=True)):
+            return around(day_spans([(local.date(), local.date())], zone), fire_time)
+        at = (fire_time - ORIGIN) // MINUTE
+        before, after = _run(reduce(or_, named), local.hour * 60 + local.minute)
+        if first_change(zone, at - DAY, at + after) is not None:
+            before, after = 0, 1  # where clocks change, the rules do not go by the wall alone
+        return ORIGIN + MINUTE * (at - before), ORIGIN + MINUTE * (at + after)
+
+
+def _run(bits: int, place: int) -> tuple[int, int]:
+    """How many bits before `place`, which is set, and how many from it on, are set without a gap."""
+    above = ~(bits >> place)
+    below = ~bits & (1 << place) - 1
+    return place - below.bit_length(), (above & -above).bit_length() - 1
 
 
 def around(spans: Sequence[Span], instant: datetime) -> Span | None:
@@ -172,22 +184,16 @@ def _edges(day: date, zone: ZoneInfo) -> tuple[datetime, ...]:
     One instant, also where the clock skips midnight or the whole day. Three where the clock is set back over midnight
     after it has passed: they begin to, they cease to, they begin again.
     """
-    midnight = datetime.combine(day, time(), UTC)
-    before, after = _offset(midnight - _FAR, zone), _offset(midnight + _FAR, zone)
-    first, second = midnight - before, midnight - after
-    if before == after:
-        return (first,)
+    midnight = (day.toordinal() - 1) * DAY
     low, high = midnight - _FAR, midnight + _FAR
-    while high - low > _SECOND:
-        middle = low + (high - low) // _SECOND // 2 * _SECOND
-        low, high = (middle, high) if _offset(middle, zone) == before else (low, middle)
-    if first >= high:
-        return (max(high, second),)
-    return (first, high, second) if second > high else (first,)
-
-
-def _offset(instant: datetime, zone: ZoneInfo) -> timedelta:
-    return instant.astimezone(zone).utcoffset() or timedelta()
+    first, second = midnight - offset_at(zone, low), midnight - offset_at(zone, high)
+    change = first_change(zone, low, high)
+    edges: tuple[int, ...] = (first,)
+    if change is not None and first >= change:
+        edges = (max(change, second),)
+    elif change is not None and second > change:
+        edges = (first, change, second)
+    return tuple(ORIGIN + MINUTE * edge for edge in edges)
 
 
 @lru_cache(maxsize=256)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from zendaemon.core import dst
 from zendaemon.core.duration import format_duration
 from zendaemon.core.explain import explain_cron
-from zendaemon.core.fields import NAMES, SPANS, is_either, texts
+from zendaemon.core.fields import NAMES, SPANS, values
 from zendaemon.core.near import did_you_mean
 from zendaemon.core.schedule import Catchup
 from zendaemon.core.zones import RENAMED
@@ -79,9 +79,9 @@ def _of_calendar(trigger: Trigger, today: datetime) -> tuple[Finding, ...]:
 
 
 def _of_day_fields(expression: str, name: str) -> Iterator[Finding]:
-    fields = texts(expression)
-    if is_either(fields):
-        first, second = fields[2], fields[4]
+    fields = values(expression, name)
+    if fields.either:
+        first, second = fields.texts[2], fields.texts[4]
         message = (
             f'day-of-month "{first}" and day-of-week "{second}" are both given, and one of them is enough: '
             f"{explain_cron(expression, name)}; write one of them as *, unless that is meant"
@@ -91,7 +91,7 @@ def _of_day_fields(expression: str, name: str) -> Iterator[Finding]:
 
 def _of_steps(expression: str) -> Iterator[Finding]:
     """Steps over a whole field that do not divide it, so that they begin anew too early."""
-    for index, (text, span) in enumerate(zip(texts(expression), SPANS, strict=True)):
+    for index, (text, span) in enumerate(zip(values(expression).texts, SPANS, strict=True)):
         for item in text.split(","):
             base, _, digits = item.partition("/")
             step = int(digits) if base == "*" and digits else 1
@@ -120,7 +120,7 @@ def _last(index: int, step: int) -> str:
 
 def _of_changes(expression: str, trigger: Trigger, today: datetime, *, forward: bool) -> Iterator[Finding]:
     """The changes of the clock that skip or repeat a time of day; rules that go by the hour follow the clock anyway."""
-    if texts(expression)[1].startswith("*"):
+    if values(expression).texts[1].startswith("*"):
         return
     for change in dst.changes(trigger.timezone, today, today + AHEAD):
         outside = (trigger.start and change.instant < trigger.start) or (trigger.end and change.instant >= trigger.end)

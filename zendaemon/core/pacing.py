@@ -13,9 +13,9 @@ QUICK = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The pace at one server. `limit` starts may be in flight; `refused` and `unreachable` count in a row.
+    """The pace at one server. `limit` starts may be in flight; `refused`, `unreachable` and `doubts` count in a row.
 
-    The limit stays within `maximum`, and within `most` as long as the server answers quickly and has never refused.
+    The limit stays within `maximum`, and within `most` as long as the server answers quickly and has never been busy.
     """
 
     maximum: int
@@ -23,6 +23,7 @@ class Pace:
     streak: int = 0
     refused: int = 0
     unreachable: int = 0
+    doubts: int = 0
     most: int = 0
 
     @classmethod
@@ -46,6 +47,12 @@ class Pace:
     def down(self) -> Pace:
         """After a refused connection: one probe at a time."""
         return replace(self, limit=1, streak=0, refused=0, unreachable=self.unreachable + 1)
+
+    def doubtful(self) -> Pace:
+        """After a start whose answer was lost, or was a 500: not quick. Two in a row are the server's trouble."""
+        if self.doubts == 0:
+            return replace(self, limit=min(self.limit, self.maximum), streak=0, doubts=1)
+        return replace(self.down() if self.unreachable else self.busy(), doubts=self.doubts + 1)
 
     def pause(self, fraction: float) -> float:
         """Seconds for which nobody is to try, after `busy` or `down`. `fraction` is random, 0 to 1."""

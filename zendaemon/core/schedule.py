@@ -37,7 +37,7 @@ TARGET_KEYS = ("pipeline", "build", "template", "snapshot")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _LONGEST = timedelta(days=3660)
 _TICK = timedelta(microseconds=1)
-_EXCLUSIONS = 10_000
+_EXCLUSIONS = 30_000
 MAX_RULES = 10_000
 
 
@@ -334,7 +334,7 @@ class Schedule(Shape):
     def next_after(self, instant: datetime) -> datetime | None:
         """The next fire time that is not excluded, in UTC; None when the trigger has no more.
 
-        Gives up after 10,000 excluded spans in a row, so that a rule that excludes everything costs a bounded
+        Gives up after 30,000 excluded spans in a row, so that a rule that excludes everything costs a bounded
         time.
         """
         for _ in range(_EXCLUSIONS):

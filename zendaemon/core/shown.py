@@ -218,3 +218,42 @@ class Timeline(Shown):
     future: tuple[Minute, ...]
     complete: bool
     counted_until: Instant
+
+
+class SchedulePage(Shown):
+    """Schedules from `offset` on, out of `total` that match."""
+
+    total: int
+    offset: int
+    schedules: tuple[ShownSchedule, ...]
+
+
+class FirePage(Shown):
+    """Fires, the latest first, those of one instant by name; `next_cursor` leads to older ones, null at the end."""
+
+    fires: tuple[ShownFire, ...]
+    next_cursor: str | None
+
+
+class Reloads(Shown):
+    """The latest attempts to load the files, the newest first."""
+
+    reloads: tuple[ShownReload, ...]
+
+
+class Health(Shown):
+    """The answer to a probe; `reason` tells why it is not `ok`."""
+
+    ok: bool
+    reason: str | None = None
+
+
+class Refusal(Shown):
+    """Why a request was not done (RFC 9457). `problems` are those of the files of a refused reload."""
+
+    type: Literal["about:blank"] = "about:blank"
+    title: str
+    status: int
+    detail: str
+    remedy: str
+    problems: tuple[ShownProblem, ...] = ()

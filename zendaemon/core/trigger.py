@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from zendaemon.core.cron import Cron
+from zendaemon.core.cron import Cron, Rule
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
@@ -84,6 +84,11 @@ class Trigger:
         while (later := self.next_after(low)) is not None and later <= instant:
             low = later
         return low
+
+
+def rule_of(expression: str, timezone: str, name: str) -> Rule:
+    """The calendar of a cron expression."""
+    return _cron(expression, timezone, name).rule
 
 
 def matches(expression: str, timezone: str, name: str, instant: datetime) -> bool:

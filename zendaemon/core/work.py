@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from zendaemon.core import retry
 from zendaemon.core.errors import Rejected, Unauthorized, Unavailable, Uncertain, Unresolved
+from zendaemon.core.fire import FireState
 from zendaemon.core.schedule import Overlap
 
 if TYPE_CHECKING:
     from zendaemon.core.errors import ZendaemonError
     from zendaemon.core.fire import Fire
+    from zendaemon.core.run import Run
     from zendaemon.core.schedule import Schedule
 
 CLOCK_TOLERANCE = timedelta(seconds=5)
@@ -25,21 +27,23 @@ CLOCK_SET_BACK = timedelta(days=1)
 class Work:
     """A fire in hand. Seconds are those of clocks that no change of the wall clock touches.
 
-    While `asking`, only a question about this one fire is under way. Before `settle_at` a lost request may still be at
-    work. At `taken_at` the fire came into this process's hands, new or `left_behind` by an earlier one, and `skew` was
-    the server's clock minus ours. `end` is how the fire is closed once the server has been asked a last time and has no
-    run of it.
+    While `asking`, only a question about this one fire is under way; `in_vain` counts those without an answer, and a
+    start without one where others had none either. Before `settle_at` a lost request may still be at work. At
+    `taken_at` the fire came into this process's hands, new or `left_behind` by an earlier one, and `skew` was the
+    server's clock minus ours, None where it had not told yet. `end` is how the fire is closed once the server has been
+    asked a last time and has no run of it.
     """
 
     fire: Fire
     schedule: Schedule
     taken_at: float
     left_behind: bool = False
-    skew: timedelta = timedelta()
+    skew: timedelta | None = timedelta()
     order: int | None = None
     tried: retry.Tried = field(default_factory=retry.Tried)
     ask_first: bool = False
     asking: bool = False
+    in_vain: int = 0
     settle_at: float = 0.0
     failure: ZendaemonError | None = None
     end: retry.GiveUp | None = None
@@ -65,10 +69,14 @@ class Work:
         return max(now - self.asked_for_at, known) + CLOCK_SET_BACK if self.left_behind else known + CLOCK_TOLERANCE
 
 
-def rank(work: Work) -> tuple[int, datetime, datetime]:
-    """The lower begins first: by priority, then the oldest; what a catch-up claims later than others is younger."""
+def rank(work: Work) -> tuple[int, int, datetime, datetime]:
+    """The lower begins first: by priority, then the oldest; what a catch-up claims later than others is younger.
+
+    Those that the server does not answer come after the others, the least often asked first: it may be unwell with
+    some of them alone, and each can take it half a minute.
+    """
     fire = work.fire
-    return -work.schedule.priority, fire.claimed_at or fire.fire_time, fire.fire_time
+    return work.in_vain, -work.schedule.priority, fire.claimed_at or fire.fire_time, fire.fire_time
 
 
 def may_have_run(work: Work, failure: ZendaemonError) -> bool:
@@ -77,3 +85,8 @@ def may_have_run(work: Work, failure: ZendaemonError) -> bool:
     if work.ask_first and isinstance(failure, Rejected):  # it was the question that was refused
         return True
     return isinstance(failure, Uncertain) or ((work.ask_first or work.tried.sent) and isinstance(failure, asked))
+
+
+def started(fire: Fire, run: Run) -> Fire:
+    """The fire with the run that it got."""
+    return replace(fire, state=FireState.STARTED, run_id=run.id, run_status=run.status, message=run.status_reason)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -34,8 +36,13 @@ class DemoDaemon:
         self.journal_url = f"sqlite:///{self.state / 'journal.db'}"
         self._server_url = server_url
         self._api_key_file = folder / "api-key"
+        self.token_file = folder / "http-token"
+        """What the status page asks for before it changes something."""
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_begins = 0
+        self._page: str | None = None
         write_secret(self._api_key_file, api_key)
+        write_secret(self.token_file, secrets.token_hex(16))
 
     def __enter__(self) -> Self:
         self.start()
@@ -53,6 +60,7 @@ class DemoDaemon:
     def start(self) -> None:
         """Start, and wait until the schedules are in force."""
         with self.log.open("ab") as log:
+            self._log_begins, self._page = log.tell(), None
             self._process = subprocess.Popen(
                 [sys.executable, str(TETHERED), "zendaemon", "run"],
                 env=self._environment(),
@@ -62,7 +70,7 @@ class DemoDaemon:
                 start_new_session=True,  # Ctrl-C is ours: we end the daemon before the server
             )
         deadline = time.monotonic() + READY_SECONDS
-        while self.status() is None:
+        while self.status() is None or self.page() is None:
             self.check()
             if time.monotonic() > deadline:
                 raise self._error(f"is not ready after {READY_SECONDS:.0f} s")
@@ -94,6 +102,15 @@ class DemoDaemon:
         except (NotRunning, ZendaemonError):
             return None
 
+    def page(self) -> str | None:
+        """The address of the status page; None before it is served."""
+        if self._page is None:
+            with self.log.open("rb") as log:
+                log.seek(self._log_begins)
+                said = re.findall(rb'"url": "(http:[^"]+)", "event": "http.listening"', log.read())
+            self._page = said[-1].decode() if said else None
+        return self._page
+
     def _environment(self) -> dict[str, str]:
         """Nothing of the user's own settings: they may lead to a server that is no toy."""
         ours = {
@@ -108,6 +125,8 @@ class DemoDaemon:
             "ZENDAEMON_STATE": str(self.state),
             "ZENDAEMON_SERVER_URL": self._server_url,
             "ZENDAEMON_API_KEY_FILE": str(self._api_key_file),
+            "ZENDAEMON_HTTP": "127.0.0.1:0",  # a free port, since others may be served on the usual one
+            "ZENDAEMON_HTTP_TOKEN_FILE": str(self.token_file),
             "ZENDAEMON_DRAIN_TIMEOUT": f"{DRAIN_SECONDS:.0f}s",
         }
 

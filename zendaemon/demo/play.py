@@ -80,7 +80,7 @@ def _play(version: str, home: Path, span: timedelta | None) -> Summary:
         with view.step("zendaemon"):
             daemon = DemoDaemon(home, server.url, seeder.service_account())
             parts.enter_context(daemon)
-        view.watch(About(version=version, url=server.url, folder=home, daemon_pid=daemon.pid))
+        view.watch(About(version=version, url=server.url, folder=home, daemon=daemon))
         with suppress(KeyboardInterrupt):
             _watch(view, server, daemon, seeder, span)
         _ignore_signals()

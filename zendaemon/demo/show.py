@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from zendaemon.core.fire import Fire
+    from zendaemon.demo.daemon import DemoDaemon
     from zendaemon.demo.watch import Glance, Seen
 
 STEPS = 4
 NOTES = 5
-FRAME = 20
+FRAME = 22
 """Lines of the live view beside the latest fires."""
 COLOURS = {"initializing": "yellow", "running": "cyan", "completed": "green", "failed": "red"}
 
@@ -43,15 +44,16 @@ class About:
     version: str
     url: str
     folder: Path
-    daemon_pid: int
+    daemon: DemoDaemon
 
     def lines(self) -> list[tuple[str, str]]:
         return [
+            ("page", f"{self.daemon.page()} (to change something there: the token in {self.daemon.token_file})"),
             ("server", f"{self.url} (ZenML {self.version}; log in as default, with an empty password)"),
             ("folder", str(self.folder)),
             ("history", command_line("history", self.folder)),
             ("edit", str(self.folder / "schedules" / "demo.yaml")),
-            ("reload", f"{command_line('reload', self.folder)} (or kill -HUP {self.daemon_pid})"),
+            ("reload", f"{command_line('reload', self.folder)} (or kill -HUP {self.daemon.pid})"),
         ]
 
 
@@ -205,6 +207,7 @@ class LiveShow:
         room = max(3, self._console.height - FRAME)
         parts: list[RenderableType] = [
             Text(f"zendaemon demo, ZenML {self._about.version}", style="bold"),
+            Text(f"Status page: {self._about.daemon.page()}", style="bold"),
             *_health(self._glance),
             Text(),
             _schedules(self._glance, clock.now()),

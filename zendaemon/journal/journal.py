@@ -48,6 +48,8 @@ class Journal:
         self._flushing: asyncio.Task[None] | None = None
         self.beat = clock.monotonic()
         """The monotonic second at which the database answered last, or failed to."""
+        self.writable = True
+        """Whether the last transaction succeeded."""
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -113,12 +115,20 @@ class Journal:
     async def forget_resolved(self, targets: Sequence[str]) -> None:
         await self._call(lambda connection: store.forget_resolved(connection, targets))
 
+    async def check(self) -> None:
+        """Write, though nothing that counts: raises JournalError when that cannot be done."""
+        await self._call(store.touch)
+
     async def pauses(self) -> list[Pause]:
         return await self._call(store.load_pauses)
 
     async def save_pause(self, pause: Pause) -> None:
         """See store.save_pause."""
         await self._call(lambda connection: store.save_pause(connection, pause))
+
+    async def drop_pause(self, name: str) -> None:
+        """Forget that a schedule ever had a pause."""
+        await self._call(lambda connection: store.drop_pause(connection, name))
 
     async def record(self, closed: Fire) -> None:
         """Write how a claimed fire ended."""
@@ -145,7 +155,13 @@ class Journal:
                 return done
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, transact)
+            done = await asyncio.get_running_loop().run_in_executor(self._thread, transact)
+        except JournalError:
+            self.writable = False
+            raise
+        else:
+            self.writable = True
+            return done
         finally:
             self.beat = clock.monotonic()
 

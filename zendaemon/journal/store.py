@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Table
 
-COLUMNS = [fires.c[field.name] for field in fields(Fire)]
+_FIELDS = tuple(field.name for field in fields(Fire))
+COLUMNS = [fires.c[name] for name in _FIELDS]
 _KEY = ("schedule", "fire_time", "manual")
 _BATCH = 500
 
@@ -38,7 +39,8 @@ def _row(fire: Fire, *, followed: bool = False) -> dict[str, Any]:
 
 
 def as_fire(row: Any) -> Fire:  # noqa: ANN401 - a row of any width
-    values = {field.name: getattr(row, field.name) for field in fields(Fire)}
+    """A fire out of a row that begins with COLUMNS."""
+    values = dict(zip(_FIELDS, row, strict=False))
     values["state"] = FireState(values["state"])
     values["reason"] = Reason(values["reason"]) if values["reason"] else None
     return Fire(**values)
@@ -186,5 +188,15 @@ def save_pause(connection: Connection, pause: Pause) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=["schedule"], set_=values))
 
 
+def drop_pause(connection: Connection, name: str) -> None:
+    connection.execute(delete(pauses).where(pauses.c.schedule == name))
+
+
 def load_pauses(connection: Connection) -> list[Pause]:
     return [Pause(**row._mapping) for row in connection.execute(select(pauses))]  # noqa: SLF001 - its public name
+
+
+def touch(connection: Connection) -> None:
+    """Write a number that nothing reads. The same one again would not be written by SQLite."""
+    number = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    connection.exec_driver_sql(f"PRAGMA user_version = {(number + 1) % 1000}")

@@ -45,7 +45,8 @@ LATEST = "coalesce(through, fire_time)"
 """The last fire time that a row stands for: what history is sorted by, so it is indexed."""
 FOLLOWED = "followed"
 RUN = "state = 'started' and not manual"
-"""These two are written in queries as they are in their indexes, or SQLite would not take the index."""
+TROUBLE = "(state in ('failed', 'missed') or run_status = 'failed')"
+"""These three are written in queries as they are in their indexes, or SQLite would not take the index."""
 
 schedules = Table(
     "schedules",
@@ -86,6 +87,7 @@ fires = Table(
     Index("fires_claimed", "id", sqlite_where=text("state = 'claimed'"), postgresql_where=text("state = 'claimed'")),
     Index("fires_followed", "id", sqlite_where=text(FOLLOWED), postgresql_where=text(FOLLOWED)),
     Index("fires_runs", "schedule", sqlite_where=text(RUN), postgresql_where=text(RUN)),
+    Index("fires_trouble", text(LATEST), "id", sqlite_where=text(TROUBLE), postgresql_where=text(TROUBLE)),
 )
 
 resolved = Table(

@@ -34,6 +34,7 @@ _DAY = timedelta(days=1)
 _TICK = timedelta(microseconds=1)
 _EXCLUDED_SPAN = timedelta(days=800)
 _EXCLUDED_COUNT = 1000
+_EXCLUDED_IN_A_ROW = 50  # of fires that are years apart
 _SHARED_COUNT = 500
 
 
@@ -177,23 +178,25 @@ def never_fires(schedule: Schedule, now: datetime) -> tuple[str, str] | None:
 
 
 def _all_excluded(schedule: Schedule, now: datetime) -> bool:
-    """Whether a year and more of fire times, or all there are, are excluded; what takes longer to tell passes.
+    """Whether all fire times that there are, or two years and fifty of them in a row, are excluded.
 
-    Days and calendars end, so that what they cover is no part of that year.
+    What takes longer to tell passes. Days and calendars end, so that after what they cover it is counted anew.
     """
     if schedule.cron and set(schedule.cron) <= set(schedule.exclude):
         return True
     trigger = schedule.trigger
     begin = trigger.start or (min(trigger.at) if trigger.at else min(now, trigger.end or now) - _EXCLUDED_SPAN)
-    instant = begin - _TICK
+    instant, in_a_row = begin - _TICK, 0
     for count in range(_EXCLUDED_COUNT):
         found = trigger.next_after(instant)
-        if found is None or found - begin > _EXCLUDED_SPAN:
+        if found is None:
             return count > 0
-        if not schedule.excludes(found):
+        if (span := schedule.excluded_span(found)) is None:
             return False
-        instant = found
+        in_a_row += 1
         if dated := schedule.exclusion.dated_span(found):
-            begin += dated[1] - found
-            instant = dated[1] - _TICK
-    return "* * * * *" in schedule.exclude
+            begin, in_a_row = dated[1], 0
+        if found - begin > _EXCLUDED_SPAN and in_a_row >= _EXCLUDED_IN_A_ROW:
+            return True
+        instant = span[1] - _TICK
+    return False

@@ -62,7 +62,8 @@ class Event:
 
     `zone` is None also for times that count wherever the reader is. `more` are RDATEs, with lengths of their own or
     None; `less` are the occurrences that are left out, `less_days` the days of which every one is. `instead_of` is the
-    occurrence of the events with the same `uid` that this one replaces, in whatever zone it is given.
+    occurrence of the events with the same `uid` that this one replaces, in whatever zone it is given. `nominal` is the
+    part of the length that is in days of the clock, which may have 23 or 25 hours.
     """
 
     line: int
@@ -75,6 +76,7 @@ class Event:
     more: list[tuple[datetime, timedelta | None]] = field(default_factory=list)
     less: set[datetime] = field(default_factory=set)
     less_days: set[date] = field(default_factory=set)
+    nominal: timedelta = timedelta()
     instead_of: date | None = None
     cancelled: bool = False
 
@@ -99,6 +101,8 @@ class _Draft:
             return None
         whole, zone = not isinstance(first, datetime), _zone_of(first)
         event = Event(self.begun, self.text("UID"), whole, zone, wall(first, zone), self.length(first))
+        if not self.named("DTEND"):
+            event.nominal = self.one("DURATION", _nominal) or timedelta()
         event.rule = self.one("RRULE", lambda line: _rule(line, event))
         for pairs in self.each("RDATE", lambda line: _more(line, event)):
             event.more += pairs
@@ -191,6 +195,12 @@ def _duration(line: Line) -> timedelta:
     if not isinstance(value, timedelta):
         raise _Wrong(f"{shown(line.text)} is no duration", _MEND)
     return value
+
+
+def _nominal(line: Line) -> timedelta:
+    """The weeks and days of a duration, which RFC 5545 (3.3.6) tells from its hours."""
+    days = line.text.partition(":")[2].strip().upper().partition("T")[0]
+    return timedelta() if days.endswith("P") else _duration(Line(line.number, line.name, f"{line.name}:{days}"))
 
 
 def _more(line: Line, event: Event) -> list[tuple[datetime, timedelta | None]]:

@@ -151,8 +151,9 @@ def _covered(events: list[Event], report: Report, begin: date, end: date) -> Cov
                 elif event.zone is None:
                     local.append((first, last))
                 else:
-                    start = first.replace(tzinfo=event.zone).astimezone(UTC)
-                    instants.append((start, start + length))
+                    nominal = event.nominal if length == event.length else timedelta()
+                    start, later = (at.replace(tzinfo=event.zone).astimezone(UTC) for at in (first, first + nominal))
+                    instants.append((start, later + length - nominal))
                 if len(days) + len(instants) + len(local) > MAX_OCCURRENCES:
                     text = f"more than {MAX_OCCURRENCES:,} occurrences from {begin.year} to {end.year - 1}"
                     report.add((event.line, 1), text, "split the file, or exclude by a cron expression")

@@ -60,6 +60,8 @@ class ZenML:
         self._auth = Auth(credentials, self._login, elapsed)
         self._info: ServerInfo | None = None
         self._looking = asyncio.Lock()
+        self.start_headers: Callable[[UUID], Mapping[str, str]] = lambda _: {}
+        """More headers for the start of a fire, by its key."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -80,6 +82,11 @@ class ZenML:
     def skew(self) -> timedelta:
         """The server's clock minus ours, as its answers tell; zero until the first."""
         return self._wire.skew
+
+    @property
+    def skew_within(self) -> timedelta:
+        """How much `skew` may be out."""
+        return self._wire.skew_within
 
     @property
     def known(self) -> ServerInfo | None:
@@ -143,7 +150,7 @@ class ZenML:
         Raises Uncertain when a run may have been created, Rejected when one was that is not what was asked for.
         """
         body = start_body(resolved, config, tags)
-        headers = {"Idempotency-Key": str(key)}
+        headers = {"Idempotency-Key": str(key), **self.start_headers(key)}
         answer = await self._call("POST", start_path(resolved), Purpose.START, body=body, headers=headers)
         run = run_of(self._json(answer, Purpose.START))
         if run is None:

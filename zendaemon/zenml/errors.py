@@ -99,7 +99,7 @@ def from_transport(error: Exception, purpose: Purpose, where: str) -> ServerErro
         return Rejected(what, hint="the server URL must begin with http:// or https://")
     if purpose is Purpose.START and not isinstance(error, _NEVER_SENT):
         return Uncertain(what)
-    return Unavailable(what, hint=_transport_hint(error))
+    return Unavailable(what, hint=_transport_hint(error), reached=not isinstance(error, _NEVER_SENT))
 
 
 def from_answer(answer: Answer, purpose: Purpose, now: datetime) -> ServerError:

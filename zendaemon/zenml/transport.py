@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import ssl
 
 _DUAL_STACK_DELAY = 0.25  # seconds before the next address is tried beside the first (RFC 8305)
+_LAST = 0.5  # seconds for connections that nobody waits for any more, when all is closed
 _LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -31,6 +32,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._context = context
         self._keep = keep
         self._idle: list[_Connection] = []
+        self._making: set[asyncio.Task[_Connection]] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """As httpx asks for it. Raises the leaves of httpx.TransportError."""
@@ -67,6 +69,17 @@ class Transport(httpx.AsyncBaseTransport):
         return None
 
     async def _connect(self, url: httpx.URL, limit: float | None) -> _Connection:
+        """A new connection, made beside whoever wants it: cancelled in a bad moment, asyncio would leave it open."""
+        making = asyncio.get_running_loop().create_task(self._made(url, limit))
+        self._making.add(making)
+        making.add_done_callback(self._making.discard)
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            making.add_done_callback(_unwanted)
+            raise
+
+    async def _made(self, url: httpx.URL, limit: float | None) -> _Connection:
         secure = url.scheme == "https"
         try:
             async with asyncio.timeout(limit):
@@ -88,6 +101,14 @@ class Transport(httpx.AsyncBaseTransport):
         for connection in self._idle:
             connection.abort()
         self._idle.clear()
+        if self._making:
+            await asyncio.wait(self._making, timeout=_LAST)
+        await asyncio.sleep(0)  # what is aborted is closed in the next turn of the loop
+
+
+def _unwanted(making: asyncio.Task[_Connection]) -> None:
+    if not making.cancelled() and making.exception() is None:
+        making.result().abort()
 
 
 def _encoded(request: httpx.Request) -> bytes:

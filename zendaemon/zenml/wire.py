@@ -119,6 +119,7 @@ class Wire:
         self._elapsed = elapsed
         self._server_at: datetime | None = None
         """What the server's clock showed when `elapsed` was 0; None before its first answer."""
+        self._within = timedelta()
         self._limits = limits
         self._slots = asyncio.Semaphore(limits.concurrency)
         context = tls_context(ca_file)
@@ -210,12 +211,18 @@ class Wire:
         skew = self._server_at + timedelta(seconds=self._elapsed()) - self._now()
         return skew if abs(skew) > _CLOCK_GRAIN else timedelta()
 
+    @property
+    def skew_within(self) -> timedelta:
+        """How much `skew` may be out: by the Date's grain, and half the length of the call that told it."""
+        return self._within
+
     def _note_clock(self, answer: Answer, begin: datetime, end: datetime) -> None:
-        """Correct `skew` where it is out by more than the Date's grain and the length of the call explain."""
+        """Correct `skew` where this answer tells it better than the one before, or contradicts it."""
         date = http_date(answer.headers.get("date", ""))
         if date is None or "age" in answer.headers:
             return
         took = abs(end - begin) / 2
         seen = date + _CLOCK_GRAIN + took - end
-        if self._server_at is None or abs(seen - self.skew) > _CLOCK_GRAIN + took:
-            self._server_at = end + seen - timedelta(seconds=self._elapsed())
+        within = _CLOCK_GRAIN + took
+        if self._server_at is None or within < self._within or abs(seen - self.skew) > within + self._within:
+            self._server_at, self._within = end + seen - timedelta(seconds=self._elapsed()), within

@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 
-import uvicorn  # type: ignore[import-not-found] # comes with the server
+import uvicorn  # the one of the server
 
 DRAIN_SECONDS = 3
 
