@@ -11,6 +11,7 @@ import heapq
 import random
 from dataclasses import replace
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -149,6 +150,11 @@ class Attempts:
         work.settle_at = settle_at
         self._enqueue(work)
 
+    def has_waiting(self, count: int) -> bool:
+        """Whether so many wait for their turn, not counting those that the server left without an answer."""
+        fresh = (work for work in self.queue.ready if not work.in_vain_at)
+        return count <= 0 or next(islice(fresh, count - 1, None), None) is not None
+
     async def drain(self, limit: timedelta) -> int:
         """Begin no more attempts and wait for those under way; return how many fires stay claimed."""
         end = asyncio.get_running_loop().time() + limit.total_seconds()
@@ -217,7 +223,7 @@ class Attempts:
         try:
             run = await self._start_or_find(work)
         except _NotSettled as wait:
-            work.in_vain = 0
+            work.in_vain_at = 0.0
             self._later(wait.seconds, work)
         except _Lapsed:
             await self._give_up(work, work.end or retry.lapsed(work.failure, work.tried))
@@ -311,7 +317,8 @@ class Attempts:
         self.queue.heed(failure)
         vain = work.asking and isinstance(failure, Unavailable) and failure.reached
         vain = vain or (isinstance(failure, Uncertain) and self.queue.pace.doubts > 1)
-        work.in_vain = work.in_vain + 1 if vain else 0
+        work.in_vain_at = self._elapsed() if vain else 0.0
+        work.ask_first = work.ask_first or work.left_behind  # what an earlier process sent may still be at work
         if work.asking and isinstance(failure, Unavailable) and failure.busy:
             failure = failure.for_a_question()
         if work.end is None:

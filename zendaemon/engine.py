@@ -192,7 +192,7 @@ class Engine:
 
     def _go_on(self) -> None:
         """Look at once at what could not be decided before."""
-        if self._in_doubt or self.pauses.in_doubt or (self._behind and self._attempts.queue.ready_count < _BACKLOG):
+        if self._in_doubt or self.pauses.in_doubt or (self._behind and not self._attempts.has_waiting(_BACKLOG)):
             self.wake(self._behind)
 
     async def _decide_woken(self) -> None:
@@ -218,7 +218,7 @@ class Engine:
         behind, known, enough = set[str](), self.schedules.schedules, _FIRST_CLAIMS
         for name in sorted((name for name in names if name in known and name in self._watermarks), key=self._turn):
             schedule = known[name]
-            if name in self._behind - closing and len(planned) + self._attempts.queue.ready_count >= _BACKLOG:
+            if name in self._behind - closing and self._attempts.has_waiting(_BACKLOG - len(planned)):
                 behind.add(name)
                 continue
             try:

@@ -18,7 +18,7 @@ from zendaemon.core.errors import ServerError, Unavailable, Uncertain
 from zendaemon.core.pacing import QUICK, Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
     from datetime import datetime, timedelta
     from random import Random
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 T = TypeVar("T")
-Rank = tuple[int, int, "datetime", "datetime"]
+Rank = tuple[float, int, "datetime", "datetime"]
 """The lower goes first."""
 
 
@@ -73,13 +73,9 @@ class Queue(Generic[T]):
         return max(0.0, self._opens_at - asyncio.get_running_loop().time())
 
     @property
-    def ready(self) -> list[T]:
+    def ready(self) -> Iterator[T]:
         """What would begin if it might, in no order; what sleeps is not among it."""
-        return [item for _, _, item in self._heap]
-
-    @property
-    def ready_count(self) -> int:
-        return len(self._heap)
+        return (item for _, _, item in self._heap)
 
     def push(self, item: T, order: int | None = None) -> int:
         """Queue; what else comes in the same turn is put in order with it before anything begins.

@@ -93,8 +93,7 @@ class Runs:
     async def _look(self, fire: Fire) -> None:
         run = await self._server.get_run(fire.run_id or "")
         age = self._now() - (fire.decided_at or fire.fire_time)
-        status = run.status if run is not None else "deleted"
-        seen = replace(fire, run_status=status, message=run.status_reason if run is not None else None)
+        seen = _as_seen(fire, run, self._now())
         ended = run is None or run.status in TERMINAL
         follow = not ended and age < _GIVE_UP
         if seen != fire or not follow:
@@ -118,3 +117,16 @@ class Runs:
         elif seen.run_status in QUEUED and age > self._stuck_after and seen.run_id not in self._stuck:
             self._stuck.add(seen.run_id or "")
             log.error("run.stuck", status=seen.run_status, age_seconds=round(age.total_seconds()), **bound)
+
+
+def _as_seen(fire: Fire, run: Run | None, now: datetime) -> Fire:
+    """The fire with what the server says of its run at `now`. When a run that is gone ended is told by nobody."""
+    if run is None:
+        return replace(fire, run_status="deleted", message=None)
+    started_at = run.started_at or fire.run_started_at
+    ended_at = None if run.active else run.ended_at or now
+    if started_at is not None and ended_at is not None:  # two clocks may have told them
+        ended_at = max(started_at, ended_at)
+    return replace(
+        fire, run_status=run.status, message=run.status_reason, run_started_at=started_at, run_ended_at=ended_at
+    )

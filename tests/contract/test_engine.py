@@ -219,11 +219,13 @@ async def test_killed_after_the_post_and_before_the_record(world: World) -> None
 
 
 class Late(StandIn):
-    """Begins to look at a start only after a while."""
+    """Begins to look at its first start only after a while."""
+
+    delay = 0.4
 
     async def _answer(self, arrival: standins.Arrival, fault: standins.Fault | None) -> Any:  # noqa: ANN401
         if arrival.is_start and len(self.starts) == 1:
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(self.delay)
         return await super()._answer(arrival, fault)
 
 
@@ -241,6 +243,22 @@ async def test_killed_while_the_post_is_still_at_work(version: str, window: str,
         async with world.daemon(nightly, settle=0.8):
             the_one_run(world, (await world.settled())[0])
         assert len(server.starts) == 1 or (version != "0.62.0" and window == "1h")
+
+
+@pytest.mark.parametrize("version", ["0.75.0", "0.98.0"])
+async def test_given_up_while_the_post_of_an_earlier_process_is_still_at_work(version: str, tmp_path: Path) -> None:
+    """The server refuses the second start at once; the first one makes its run a moment later."""
+    async with Late(version) as server:
+        server.delay = 1.5
+        world = World(tmp_path, server)
+        async with world.daemon(schedule(version)) as daemon:
+            daemon.wake(seconds=6)
+            await until(lambda: server.starts)
+        server.draw = lambda arrival: (
+            standins.Fault(400, {"detail": ["ValueError", "no"]}) if arrival.is_start else None
+        )
+        async with world.daemon(schedule(version), settle=3):
+            the_one_run(world, (await world.settled())[0])
 
 
 async def test_killed_after_the_record(world: World) -> None:
@@ -644,6 +662,75 @@ async def test_a_run_is_followed_to_its_end(world: World) -> None:
     assert [(entry["log_level"], entry["status"]) for entry in logs if entry["event"] == "run.status"] == [
         ("error", "failed")
     ]
+
+
+async def test_the_times_of_a_run_are_those_of_the_server(world: World) -> None:
+    def told(instant: str) -> datetime:
+        return datetime.fromisoformat(instant).replace(tzinfo=UTC)
+
+    async with world.daemon(schedule()) as daemon:
+        daemon.wake(seconds=6)
+        (fire,) = await world.settled()
+        run = world.server.runs[fire.run_name or ""]
+        assert (fire.run_started_at, fire.run_ended_at) == (told(run["metadata"]["start_time"]), None)
+        run["metadata"] |= {"start_time": "2026-11-23T12:00:07.25", "end_time": "2026-11-23T12:00:08"}
+        run["body"]["status"] = "running"
+        daemon.runs.follow(fire, after=0)
+        await until(lambda: world.rows[0].run_status == "running")
+        (fire,) = world.rows
+        assert (fire.run_started_at, fire.run_ended_at) == (told("2026-11-23T12:00:07.25"), None), "it goes on"
+        run["metadata"]["end_time"] = "2026-11-23T12:03:00"
+        run["body"]["status"] = "completed"
+        daemon.runs.follow(fire, after=0)
+        await until(lambda: world.rows[0].run_status == "completed")
+        (fire,) = world.rows
+    assert (fire.run_started_at, fire.run_ended_at) == (told("2026-11-23T12:00:07.25"), told("2026-11-23T12:03:00"))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "ended"),
+    [
+        pytest.param(-60, None, None, id="no end: ours, when it was seen"),
+        pytest.param(3600, None, 3600, id="no end, and a clock ahead of ours: not before the start"),
+        pytest.param(-60, -61, -60, id="an end without its fraction: not before the start"),
+    ],
+)
+async def test_an_end_that_the_server_does_not_tell_or_not_well(
+    world: World, start: int, end: int | None, ended: int | None
+) -> None:
+    """Seconds from the instant at which the run failed."""
+    async with world.daemon(schedule()) as daemon:
+        daemon.wake(seconds=6)
+        (fire,) = await world.settled()
+        failed_at = world.clock()
+
+        def naive(seconds: int) -> str:
+            return (failed_at + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
+
+        run = world.server.runs[fire.run_name or ""]
+        run["metadata"] |= {"start_time": naive(start), "end_time": None if end is None else naive(end)}
+        run["body"]["status"] = "failed"
+        daemon.runs.follow(fire, after=0)
+        await until(lambda: world.rows[0].run_status == "failed")
+        (fire,) = world.rows
+    assert fire.run_started_at == failed_at + timedelta(seconds=start)
+    assert fire.run_ended_at is not None
+    if ended is None:
+        assert failed_at <= fire.run_ended_at <= world.clock()
+    else:
+        assert fire.run_ended_at == failed_at + timedelta(seconds=ended)
+
+
+async def test_when_a_run_that_is_gone_ended_is_not_known(world: World) -> None:
+    async with world.daemon(schedule()) as daemon:
+        daemon.wake(seconds=6)
+        (fire,) = await world.settled()
+        del world.server.runs[fire.run_name or ""]
+        daemon.runs.follow(fire, after=0)
+        await until(lambda: world.rows[0].run_status == "deleted")
+        (gone,) = world.rows
+    assert gone.run_started_at == fire.run_started_at is not None
+    assert gone.run_ended_at is None
 
 
 async def test_a_fault_of_one_schedule_does_not_touch_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,36 @@ async def test_the_way_of_a_run(any_server: ZenMLServer, any_seeder: Seeder, uni
         assert [tag["name"] for tag in tags] == ["nightly"]
 
 
+@pytest.mark.parametrize("end", ["completed", "failed"])
+async def test_the_times_of_a_run_that_has_ended(
+    any_server: ZenMLServer, any_seeder: Seeder, unique_name: str, end: str
+) -> None:
+    """Moved through the server's own API, as an orchestrator does it; that tells whole seconds.
+
+    The newest servers take no end from there: a run has one when all of its steps have, and this one's have none.
+    """
+    runnable = any_seeder.runnable(unique_name)
+    begun = now()
+    async with client(any_server) as zenml:
+        resolved = await resolve(zenml, target_of(runnable))
+        run = await zenml.start(resolved, {"run_name": unique_name, **RF}, [], uuid4())
+        any_seeder.set_status(run.id, "running")
+        going = await zenml.get_run(run.id)
+        any_seeder.set_status(run.id, end)
+        ended = await zenml.get_run(run.id)
+    assert going is not None
+    assert (going.status, going.ended_at) == ("running", None)
+    assert going.started_at is not None
+    assert abs(going.started_at - begun) < timedelta(minutes=1)
+    assert ended is not None
+    assert (ended.status, ended.started_at) == (end, going.started_at)
+    if (any_server.version, end) == ("0.98.0", "failed"):
+        assert ended.ended_at is None
+        return
+    assert ended.ended_at is not None
+    assert timedelta(seconds=-1) <= ended.ended_at - going.started_at < timedelta(minutes=1)
+
+
 async def test_by_id(any_server: ZenMLServer, any_seeder: Seeder, unique_name: str) -> None:
     runnable = any_seeder.runnable(unique_name)
     async with client(any_server) as zenml:

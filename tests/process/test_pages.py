@@ -10,6 +10,7 @@ import os
 import re
 import socket
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
@@ -22,12 +23,15 @@ from playwright.sync_api import expect
 from process.browser import chromium, say_not_run, visit
 from process.daemon import PATIENCE, Daemon, model, until
 
+from zendaemon.web.words import seconds
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
 
     from zendaemon.demo.pool import ServerPool
+    from zendaemon.demo.seed import Seeder
 
 TOKEN = "not-for-production-0123456789"
 NASTY = "<b>bold</b> <script>window.pwned = true</script> & \"quoted\" 'twice'"
@@ -41,9 +45,10 @@ BAD = "schedules:\n  broken:\n    snapshot: prod\n    cron: 61 * * * *\n"
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A daemon with its pages at `url`, and these schedules."""
+    """A daemon with its pages at `url`, these schedules, and the seeder of its server."""
 
     daemon: Daemon
+    seeder: Seeder
     port: int
     good: str
     dotted: str
@@ -58,6 +63,7 @@ class Served:
         return {
             "overview": "/",
             "schedule": f"/schedules/{self.bad}",
+            "good": f"/schedules/{self.good}",
             "dotted": f"/schedules/{self.dotted}",
             "timeline": "/timeline",
             "reloads": "/reloads",
@@ -77,12 +83,13 @@ class Served:
 def served(servers: ServerPool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("pages")
     server = servers.get("0.98.0")
-    target = servers.seeder(server).runnable(folder.name).target
+    seeder = servers.seeder(server)
+    target = seeder.runnable(folder.name).target
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     daemon = Daemon(folder, server.url, http=f"127.0.0.1:{port}", http_token=TOKEN)
-    found = Served(daemon, port, f"{folder.name}-good", f"{folder.name}.with.dots", f"{folder.name}-bad")
+    found = Served(daemon, seeder, port, f"{folder.name}-good", f"{folder.name}.with.dots", f"{folder.name}-bad")
     berlin = {"cron": "30 2 * * *", "timezone": "Europe/Berlin", "tags": ["nightly", "<i>tag</i>"]}
     daemon.write(
         {
@@ -168,6 +175,43 @@ def test_a_failed_fire_and_its_reason_in_two_clicks(
         expect(row).to_contain_text("failed")
         expect(row).to_contain_text("not found")
         expect(row.locator("code")).to_have_text("unresolved")
+    return None
+
+
+def test_how_long_a_run_took(served: Served, browser: Browser | None, capfd: pytest.CaptureFixture[str]) -> None:
+    """Once it has ended on the server, its duration is in the history and in the chart."""
+    name = served.good
+    ends = ["completed", "failed", "completed"]
+    fires = served.daemon.started(name)[: len(ends)]
+    for fire, end in zip(fires, ends, strict=True):
+        served.seeder.set_status(fire["run_id"], end)
+    served.daemon.wait_for("run.status", schedule=name, status="failed")
+    served.daemon.wait_for("run.status", schedule=name, status="completed", count=2)
+    until(lambda: sum(row["run_ended_at"] is not None for row in served.daemon.started(name)) == len(ends))
+    rows = {row["run_id"]: row for row in served.daemon.started(name)}
+    took = {}
+    for fire in fires:
+        row = rows[fire["run_id"]]
+        begun, ended = (datetime.fromisoformat(row[key]) for key in ("run_started_at", "run_ended_at"))
+        took[row["run_name"]] = seconds((ended - begun).total_seconds())
+        assert begun <= ended <= datetime.now(UTC)
+    label = f"run durations of the latest {len(ends)} fires: median "
+    _, _, text = served.get(f"/schedules/{name}")
+    assert f'aria-label="{label}' in text
+    assert "No run is known to have ended yet." in served.get(f"/schedules/{served.bad}")[2]
+    if browser is None:
+        return say_not_run(capfd, "how long a run took")
+    with visit(browser, served.url) as page:
+        page.goto(f"/schedules/{name}")
+        region = page.get_by_role("region", name="Run durations")
+        chart = region.get_by_role("img", name=label)
+        expect(chart.locator("use.started")).to_have_count(2)
+        expect(chart.locator("use.run-failed")).to_have_count(1)
+        history = page.get_by_role("table", name=f"Fires of {name}, the latest first")
+        heads = history.get_by_role("columnheader").all_inner_texts()
+        for run_name, duration in took.items():
+            row = history.get_by_role("row").filter(has_text=run_name)
+            expect(row.get_by_role("cell").nth(heads.index("Duration"))).to_have_text(duration)
     return None
 
 

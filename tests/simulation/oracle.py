@@ -93,13 +93,15 @@ def _segments(world: World) -> dict[str, list[Segment]]:
     found: defaultdict[str, list[Segment]] = defaultdict(list)
     now: dict[str, Segment] = {}
     doubt: datetime | None = None
+    unsure: set[str] = set()
     life = 0
     for apply in world.applies:
+        wanted = {schedule.name: schedule for schedule in apply.schedules.schedules.values() if schedule.enabled}
         if apply.refused:
             doubt = apply.before if doubt is None else min(doubt, apply.before)
+            unsure.update(name for name, segment in now.items() if not _goes_on(segment, wanted))
             continue
-        wanted = {schedule.name: schedule for schedule in apply.schedules.schedules.values() if schedule.enabled}
-        _close(world, apply, now, wanted, doubt, life)
+        _close(world, apply, now, wanted, unsure, doubt, life)
         for name, schedule in wanted.items():
             if name not in now:
                 earliest = apply.before if doubt is None else min(doubt, apply.before)
@@ -109,11 +111,17 @@ def _segments(world: World) -> dict[str, list[Segment]]:
             elif schedule is not now[name].schedule:  # another policy: the same trigger goes on
                 now[name].before.append(now[name].schedule)
                 now[name].schedule = schedule
-        doubt, life = None, apply.life
+        doubt, unsure, life = None, set(), apply.life
     end = world.wall
     for segment in now.values():
         segment.until, segment.latest = end - _SLACK - segment.schedule.delay, end
     return found
+
+
+def _goes_on(segment: Segment, wanted: dict[str, Schedule]) -> bool:
+    """Whether these have the schedule with the same trigger."""
+    schedule = wanted.get(segment.schedule.name)
+    return schedule is not None and _trigger(schedule) == _trigger(segment.schedule)
 
 
 def _close(
@@ -121,12 +129,16 @@ def _close(
     apply: Apply,
     now: dict[str, Segment],
     wanted: dict[str, Schedule],
+    unsure: set[str],
     doubt: datetime | None,
     life: int,
 ) -> None:
-    """End the segments of what is gone. What came due shortly before a kill may not have been decided."""
+    """End the segments of what is gone, or may have been in between by a set of which nobody knows how far it came.
+
+    What came due shortly before a kill may not have been decided.
+    """
     for name in list(now):
-        if name in wanted and _trigger(wanted[name]) == _trigger(now[name].schedule):
+        if name not in unsure and _goes_on(now[name], wanted):
             continue
         segment = now.pop(name)
         segment.latest = max(apply.after, apply.highest)
@@ -262,11 +274,12 @@ def _reasons(timeline: Timeline, segments: dict[str, list[Segment]]) -> Iterator
     """Whatever did not become a run has a reason that is true."""
     foreign = {run.name for run in timeline.world.server.made if run.foreign}
     for row in timeline.rows:
-        parts = [schedule for segment in segments.get(row.schedule, ()) for schedule in segment.versions]
+        known = segments.get(row.schedule, [])
+        parts = [schedule for segment in known for schedule in segment.versions]
         if row.manual or row.state in ("started", "claimed") or not parts:
             continue
         cause = _CAUSES.get((row.state, row.reason), lambda _: "there is no cause for that")
-        if complaint := cause(_Case(timeline, row, parts, foreign)):
+        if complaint := cause(_Case(timeline, row, parts, foreign, known)):
             yield f"{row}: {complaint} ({row.message})"
 
 
@@ -278,6 +291,7 @@ class _Case:
     row: Row
     parts: list[Schedule]
     foreign: set[str]
+    segments: list[Segment]
 
     @property
     def world(self) -> World:
@@ -366,13 +380,8 @@ def _not_awake(world: World) -> Iterator[tuple[datetime, datetime]]:
     for apply, life in lives(world):
         yield end - _SLACK, apply.after + _SLACK
         end = life.end_wall
-    doubt: datetime | None = None
-    for apply in world.applies:  # a reload whose commit failed: nobody knows which set was in force
-        if apply.refused:
-            doubt = apply.before if doubt is None else min(doubt, apply.before)
-        elif doubt is not None:
-            yield doubt - _SLACK, apply.after + _SLACK
-            doubt = None
+    for begin, end in _in_doubt(world):
+        yield begin - _SLACK, end + _SLACK
     for begin, end in world.asleep:
         yield min(begin, end) - _SLACK, max(begin, end) + _SLACK
     if any(end < begin for begin, end in world.asleep):  # a clock that was set back: spans lie over each other
@@ -381,11 +390,25 @@ def _not_awake(world: World) -> Iterator[tuple[datetime, datetime]]:
         yield min(ends) - _SLACK, max(*ends, world.highest) + _SLACK
 
 
+def _in_doubt(world: World) -> Iterator[tuple[datetime, datetime]]:
+    """Times by the daemon's clock after a reload whose commit failed: nobody knows which set was in force."""
+    doubt: datetime | None = None
+    for apply in world.applies:
+        if apply.refused:
+            doubt = apply.before if doubt is None else min(doubt, apply.before)
+        elif doubt is not None:
+            yield doubt, apply.after
+            doubt = None
+
+
 def _could_have(case: _Case) -> str | None:
-    """Whether all was well for long enough while the fire waited."""
+    """Whether all was well for long enough while the fire waited, of a schedule that was surely in force."""
     world, row, parts = case.timeline.world, case.row, case.parts
     if row.through is not None or any(part.overlap == "buffer_one" for part in parts):
         return None
+    doubtful = len({_trigger(part) for part in parts}) > 1 or case.segments[0].since >= row.fire_time
+    if doubtful and any(begin <= row.fire_time <= end for begin, end in _in_doubt(world)):
+        return None  # it may be a fire time of the definition that was refused
     if world.asleep:
         return _could_have_meanwhile(case)
     begin = (row.fire_time - world.scenario.begin).total_seconds() + max(part.delay.total_seconds() for part in parts)

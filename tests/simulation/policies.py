@@ -35,9 +35,8 @@ _LATE_BY_SLOTS = 120.0
 _POISONED = 300.0
 """How much longer it may take while another name's requests fail: a pause of two minutes, and vain questions."""
 _POISONED_EACH, _POISONED_LATELY = 120.0, 900.0
-"""The longest pause there is here (simulation.process), which each fire of a poisoned schedule may cost the others
-once: with its first request, since only what has failed before comes after theirs. The second: which of its fires
-count."""
+"""The longest pause there is here (simulation.process), which a fire of a poisoned schedule costs the others once:
+with its first request, since only what has failed before comes after theirs. The second: which of its fires count."""
 _FORBIDDEN = ("skip", "buffer_one")
 
 

@@ -218,7 +218,7 @@ class SimServer(StandIn):
             found = [made for made in known if made is not None and self._shown(made)]
             rows = [self._row_of(made) for made in found]
             if len(path) == 1:
-                return 200, {"items": rows, "total": len(rows), "total_pages": 1}
+                return 200, {"items": [row | {"metadata": None} for row in rows], "total": len(rows), "total_pages": 1}
             return (200, rows[0]) if rows else (404, {"detail": ["KeyError", "\"Unable to get run with ID 'x'\""]})
         return super()._permitted(arrival)
 
@@ -228,6 +228,8 @@ class SimServer(StandIn):
     def _row(self, name: str | None, row_id: str | None = None, **body: object) -> Json:
         row = super()._row(name, row_id, **body)
         row["body"]["created"] = self.now.replace(tzinfo=None).isoformat()
+        if "start_time" in row["metadata"]:
+            row["metadata"]["start_time"] = row["body"]["created"]
         return row
 
 

@@ -226,6 +226,8 @@ class StandIn:
                 return self._start(thing, target_id, arrival.config)
             case "GET", ["current-user"]:
                 return 200, {"id": self._project_id, "name": "stand-in"}
+            case "GET", ["runs"]:
+                return 200, _unless_hydrated(_page(self._rows("runs"), arrival.query), arrival.query)
             case "GET", [thing] if thing in self._lists():
                 return 200, _page(self._rows(thing), arrival.query)
             case "GET", [thing, row_id]:
@@ -298,12 +300,13 @@ class StandIn:
         pipeline = {"id": self._pipeline_id, "name": self.pipeline}
         body["created"] = datetime.now(UTC).replace(tzinfo=None).isoformat()
         named = {"name": name} if name else {}
-        row = {"id": row_id or str(uuid4()), **named, "body": body, "metadata": {}, "resources": None}
+        times = {"start_time": body["created"], "end_time": None} if "status" in body else {}
+        row = {"id": row_id or str(uuid4()), **named, "body": body, "metadata": times, "resources": None}
         if self.version == "0.98.0":
             body |= {"pipeline_id": self._pipeline_id, "project_id": self._project_id}
             return row | {"resources": {"pipeline": pipeline}}
         workspace: Json = {"pipeline": pipeline, "workspace": {"id": self._project_id, "name": "default"}}
-        return row | {"body": body | {"pipeline": pipeline}, "metadata": workspace}
+        return row | {"body": body | {"pipeline": pipeline}, "metadata": times | workspace}
 
     def _openapi(self) -> Json:
         keys = KEYS | ({"tags"} if self.version != "0.62.0" else set())
@@ -336,6 +339,13 @@ def _page(rows: list[Json], query: Mapping[str, str]) -> Json:
     number, size = int(query.get("page", 1)), int(query.get("size", 20))
     pages = max(1, -(-len(rows) // size))
     return {"items": rows[(number - 1) * size : number * size], "total": len(rows), "total_pages": pages}
+
+
+def _unless_hydrated(page: Json, query: Mapping[str, str]) -> Json:
+    """Lists have no metadata unless they are asked for it."""
+    if query.get("hydrate") == "true":
+        return page
+    return page | {"items": [row | {"metadata": None} for row in page["items"]]}
 
 
 async def _read(reader: asyncio.StreamReader) -> Arrival:

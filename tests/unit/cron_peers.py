@@ -113,6 +113,7 @@ TWICE = "fires a fixed rule on both passes of a repeated hour"
 AGAIN = "asked on the second pass, answers with a time of the first"
 ALWAYS = "makes up for a change of three hours or more"
 BOTH = "makes up for the skipped times of wildcard rules"
+SLOW = "looks for seconds past a day that a zone has skipped"
 ODD = "loses or moves wildcard fires where a change skips midnight, or is not of whole hours, or not at the full hour"
 KNOWN: dict[Difference, str] = {
     ("croniter", "fixed", "back", "earlier"): TWICE,
@@ -121,6 +122,8 @@ KNOWN: dict[Difference, str] = {
     ("croniter", "wildcard", "forward", "earlier"): BOTH,
     ("croniter", "wildcard", "back", "later"): "loses wildcard fires of the second pass where that is half an hour",
     ("croniter", "wildcard", "forward, large", "earlier"): ALWAYS,
+    ("croniter", "fixed", "on the way", "never"): SLOW,
+    ("croniter", "wildcard", "on the way", "never"): SLOW,
     ("cronsim", "fixed", "back", "not after the question"): AGAIN,
     ("cronsim", "wildcard", "back", "not after the question"): AGAIN,
     ("cronsim", "fixed", "forward, large", "earlier"): ALWAYS,

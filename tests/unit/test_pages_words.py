@@ -85,6 +85,42 @@ def test_a_chart_keeps_within_its_frame(late: list[float]) -> None:
     assert charts.durations([], "lateness") == ""
 
 
+SECOND = timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("started", "ended", "took"),
+    [(NOW, NOW + 90 * SECOND, 90.0), (NOW, NOW, 0.0), (NOW, NOW - SECOND, 0.0), (NOW, None, None), (None, NOW, None),
+     (None, None, None)],
+)  # fmt: skip
+def test_how_long_a_run_took(started: datetime | None, ended: datetime | None, took: float | None) -> None:
+    assert words.run_seconds(fire(run_started_at=started, run_ended_at=ended)) == took
+
+
+def test_the_durations_of_runs_are_drawn_by_what_became_of_them() -> None:
+    def ran(minutes: int, seconds: float, status: str) -> Fire:
+        return fire(minutes, run_status=status, run_started_at=NOW, run_ended_at=NOW + seconds * SECOND)
+
+    running = fire(0, run_status="running", run_started_at=NOW)
+    unstarted = fire(4, FireState.FAILED, reason=Reason.REJECTED, lateness_seconds=1.0)
+    fires = [running, ran(1, 200, "completed"), ran(2, 0, "failed"), ran(3, 7000, "cancelled"), unstarted]
+    points = charts.run_durations(fires)
+    assert [(point.seconds, point.kind) for point in points] == [
+        (7000, "started"),
+        (0, "run-failed"),
+        (200, "started"),
+    ]
+    chart = ET.fromstring(charts.durations(points, "run durations"))  # noqa: S314 - ours
+    assert chart.get("role") == "img"
+    assert chart.get("aria-label") == "run durations of the latest 3 fires: median 3 min 20 s, most 1 h 56 min"
+    uses = list(chart.iter("use"))
+    assert [use.get("class") for use in uses] == ["started", "run-failed", "started"]
+    heights = [float(use.get("y", "nan")) for use in uses]
+    assert heights[0] < heights[2] < heights[1]
+    assert uses[1][0].text == "2026-11-23 12:28:00Z run failed: 0.00 s"
+    assert charts.durations(charts.run_durations([running, unstarted]), "run durations") == ""
+
+
 def minute(ago: int, count: int, names: tuple[str, ...] = ("a",), **states: int) -> Minute:
     by_state = {FireState(state): many for state, many in states.items()}
     return Minute(minute=NOW - ago * MINUTE, count=count, states=by_state, schedules=names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from zendaemon.core.fire import Fire, FireState, Reason
 from zendaemon.core.shown import ShownFire
@@ -18,6 +18,7 @@ def test_a_fire_has_the_keys_of_history() -> None:
         reason=Reason.REJECTED,
         lateness_seconds=1.23456,
         decided_at=TIME,
+        run_started_at=TIME + timedelta(seconds=1),
     )
     assert ShownFire.of(fire).model_dump(mode="json") == {
         "schedule": "nightly",
@@ -32,4 +33,6 @@ def test_a_fire_has_the_keys_of_history() -> None:
         "attempts": 0,
         "lateness_seconds": 1.235,
         "decided_at": "2026-11-23T02:00:00Z",
+        "run_started_at": "2026-11-23T02:00:01Z",
+        "run_ended_at": None,
     }

@@ -297,6 +297,34 @@ async def test_the_oldest_of_several_runs_of_one_name() -> None:
     assert found.created == datetime(2026, 11, 23, 9, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    ("metadata", "started", "ended"),
+    [
+        ({"start_time": "2026-11-23T09:00:00.5", "end_time": "2026-11-23T09:01:00"}, 0.5, 60),
+        ({"start_time": "2026-11-23T10:00:00+01:00", "end_time": None}, 0, None),
+        ({"start_time": "soon", "end_time": 7}, None, None),
+        ({}, None, None),
+        (None, None, None),
+    ],
+)
+async def test_when_a_run_started_and_ended(
+    metadata: dict[str, Any] | None, started: float | None, ended: float | None
+) -> None:
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(dict(request.url.params))
+        return httpx.Response(200, json=run_row("a", "n", None) | {"metadata": metadata})
+
+    async with answering(answer) as zenml:
+        run = await zenml.get_run("a")
+    nine = datetime(2026, 11, 23, 9, tzinfo=UTC)
+    assert run is not None
+    assert run.started_at == (None if started is None else nine + timedelta(seconds=started))
+    assert run.ended_at == (None if ended is None else nine + timedelta(seconds=ended))
+    assert asked[-1] == {"hydrate": "true"}, "only then does the server tell the times"
+
+
 async def test_a_run_is_gone_only_when_the_server_itself_says_so() -> None:
     answers = [
         httpx.Response(404, json={"detail": ["KeyError", "\"Unable to get pipelinerun with ID 'x'\""]}),

@@ -63,6 +63,8 @@ class Fire:
 
     `through` is set on a `missed` or `skipped` row that stands for every fire time of `rule` (a trigger as JSON) from
     `fire_time` to `through`. `lateness_seconds` is the start of the first attempt minus the fire time.
+    `run_started_at` and `run_ended_at` are by the server's clock; where it does not tell the end, by ours when we saw
+    it. The end is never before the start.
     """
 
     schedule: str
@@ -81,6 +83,8 @@ class Fire:
     project: str | None = None
     through: datetime | None = None
     rule: str | None = None
+    run_started_at: datetime | None = None
+    run_ended_at: datetime | None = None
 
     @property
     def key(self) -> UUID:

@@ -18,7 +18,10 @@ QUEUED = frozenset({"initializing", "queued"})
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A ZenML pipeline run. `created` is aware UTC by the server's clock, None where the server does not tell."""
+    """A ZenML pipeline run. Instants are aware UTC by the server's clock, None where the server does not tell.
+
+    Lists do not tell `started_at` and `ended_at`.
+    """
 
     id: str
     name: str
@@ -26,6 +29,8 @@ class Run:
     status_reason: str | None = None
     pipeline_id: str | None = None
     created: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
 
     @property
     def active(self) -> bool:

@@ -41,6 +41,8 @@ class ShownFire(Shown):
     attempts: int
     lateness_seconds: float | None
     decided_at: Instant | None
+    run_started_at: Instant | None
+    run_ended_at: Instant | None
 
     @classmethod
     def of(cls, fire: Fire) -> Self:

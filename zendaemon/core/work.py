@@ -27,11 +27,11 @@ CLOCK_SET_BACK = timedelta(days=1)
 class Work:
     """A fire in hand. Seconds are those of clocks that no change of the wall clock touches.
 
-    While `asking`, only a question about this one fire is under way; `in_vain` counts those without an answer, and a
-    start without one where others had none either. Before `settle_at` a lost request may still be at work. At
-    `taken_at` the fire came into this process's hands, new or `left_behind` by an earlier one, and `skew` was the
-    server's clock minus ours, None where it had not told yet. `end` is how the fire is closed once the server has been
-    asked a last time and has no run of it.
+    While `asking`, only a question about this one fire is under way; at `in_vain_at` the last one got no answer, or a
+    start where others had none either (0 when there is none such). Before `settle_at` a lost request may still be at
+    work. At `taken_at` the fire came into this process's hands, new or `left_behind` by an earlier one, and `skew` was
+    the server's clock minus ours, None where it had not told yet. `end` is how the fire is closed once the server has
+    been asked a last time and has no run of it.
     """
 
     fire: Fire
@@ -43,7 +43,7 @@ class Work:
     tried: retry.Tried = field(default_factory=retry.Tried)
     ask_first: bool = False
     asking: bool = False
-    in_vain: int = 0
+    in_vain_at: float = 0.0
     settle_at: float = 0.0
     failure: ZendaemonError | None = None
     end: retry.GiveUp | None = None
@@ -69,14 +69,14 @@ class Work:
         return max(now - self.asked_for_at, known) + CLOCK_SET_BACK if self.left_behind else known + CLOCK_TOLERANCE
 
 
-def rank(work: Work) -> tuple[int, int, datetime, datetime]:
+def rank(work: Work) -> tuple[float, int, datetime, datetime]:
     """The lower begins first: by priority, then the oldest; what a catch-up claims later than others is younger.
 
-    Those that the server does not answer come after the others, the least often asked first: it may be unwell with
-    some of them alone, and each can take it half a minute.
+    Those that the server did not answer come after the others, in turn: it may be unwell with some of them alone, and
+    each can take it half a minute.
     """
     fire = work.fire
-    return work.in_vain, -work.schedule.priority, fire.claimed_at or fire.fire_time, fire.fire_time
+    return work.in_vain_at, -work.schedule.priority, fire.claimed_at or fire.fire_time, fire.fire_time
 
 
 def may_have_run(work: Work, failure: ZendaemonError) -> bool:
@@ -89,4 +89,11 @@ def may_have_run(work: Work, failure: ZendaemonError) -> bool:
 
 def started(fire: Fire, run: Run) -> Fire:
     """The fire with the run that it got."""
-    return replace(fire, state=FireState.STARTED, run_id=run.id, run_status=run.status, message=run.status_reason)
+    return replace(
+        fire,
+        state=FireState.STARTED,
+        run_id=run.id,
+        run_status=run.status,
+        run_started_at=run.started_at,
+        message=run.status_reason,
+    )

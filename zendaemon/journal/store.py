@@ -110,10 +110,11 @@ _CLOSE = (
         }
     )
 )
+_OF_STATUS = ("run_status", "message", "run_started_at", "run_ended_at", "followed")
 _STATUS = (
     update(fires)
     .where(*(fires.c[name] == bindparam(f"key_{name}") for name in _KEY))
-    .values(run_status=bindparam("run_status"), message=bindparam("message"), followed=bindparam("followed"))
+    .values({name: bindparam(name) for name in _OF_STATUS})
 )
 
 
@@ -129,8 +130,8 @@ def record(connection: Connection, closed: Sequence[Fire]) -> None:
 
 
 def record_status(connection: Connection, seen: Sequence[tuple[Fire, bool]]) -> None:
-    """Write the run status of started fires, and whether each is to be followed further."""
-    names = {"run_status", "message", "followed", *(f"key_{name}" for name in _KEY)}
+    """Write status and times of the runs of started fires, and whether each is to be followed further."""
+    names = {*_OF_STATUS, *(f"key_{name}" for name in _KEY)}
     rows = [{k: v for k, v in _keyed(fire, followed=on).items() if k in names} for fire, on in seen]
     connection.execute(_STATUS, rows)
 

@@ -79,6 +79,8 @@ fires = Table(
     Column("project", String(255)),
     Column("through", Instant),
     Column("rule", Text),
+    Column("run_started_at", Instant),
+    Column("run_ended_at", Instant),
     # True while the run's status is still to be read from the server.
     Column("followed", Boolean, nullable=False),
     UniqueConstraint("schedule", "fire_time", "manual", name="one_row_a_fire"),

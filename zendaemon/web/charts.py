@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from zendaemon.web.words import MARKS, mark, plain, seconds
+from zendaemon.web.words import MARKS, mark, plain, run_seconds, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +63,13 @@ def lateness(fires: Sequence[Fire]) -> list[Point]:
         Point(fire.fire_time, fire.lateness_seconds, mark(fire))
         for fire in reversed(fires)
         if fire.lateness_seconds is not None
+    ]
+
+
+def run_durations(fires: Sequence[Fire]) -> list[Point]:
+    """How long the runs took that have ended, as far as it is known, the oldest fire first."""
+    return [
+        Point(fire.fire_time, took, mark(fire)) for fire in reversed(fires) if (took := run_seconds(fire)) is not None
     ]
 
 

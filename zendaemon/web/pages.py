@@ -152,6 +152,7 @@ def environment(*, can_act: bool) -> Environment:
         "when": words.when,
         "plain": words.plain,
         "seconds": words.seconds,
+        "run_seconds": words.run_seconds,
         "pretty": words.pretty,
         "compact": words.compact,
     }
@@ -213,12 +214,14 @@ def schedule(operations: Operations, request: Request) -> Page:
         return Page("missing.html", context, 404)
     history, older = _history(operations, Wanted(schedule=name, state=wanted, until=before))
     fires = operations.latest([name], _CHARTED).get(name, [])
-    points = charts.lateness(fires)
+    late, took = charts.lateness(fires), charts.run_durations(fires)
     context = {
         "schedule": shown,
         "fires": fires,
-        "points": points,
-        "chart": charts.durations(points, "lateness"),
+        "late": late,
+        "took": took,
+        "lateness": charts.durations(late, "lateness"),
+        "durations": charts.durations(took, "run durations"),
         "history": history,
         "older": older,
         "before": before,

@@ -95,6 +95,13 @@ def seconds(value: float | None) -> str:
     return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count)
 
 
+def run_seconds(fire: Fire | ShownFire) -> float | None:
+    """How long its run took, None where its start or its end is not known; never negative."""
+    if fire.run_started_at is None or fire.run_ended_at is None:
+        return None
+    return max(0.0, (fire.run_ended_at - fire.run_started_at).total_seconds())
+
+
 def compact(value: JsonValue) -> str:
     """JSON on one line."""
     return json.dumps(value, ensure_ascii=False)

@@ -171,9 +171,9 @@ class ZenML:
         return min(runs, key=lambda run: (run.created is None, run.created, run.id), default=None)
 
     async def get_run(self, run_id: str) -> Run | None:
-        """A run by its id, None when the server has it no more."""
+        """A run by its id, with its times; None when the server has it no more."""
         try:
-            row = await self.get(f"runs/{quote(run_id, safe='')}", {"hydrate": "false"})
+            row = await self.get(f"runs/{quote(run_id, safe='')}", {"hydrate": "true"})
         except Stale:
             return None
         if (run := run_of(row)) is None:

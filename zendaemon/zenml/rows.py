@@ -30,12 +30,18 @@ def run_of(row: object) -> Run | None:
         status_reason=at(row, "body", "status_reason"),
         pipeline_id=pipeline_of(row)[0],
         created=created_of(row),
+        started_at=_instant(at(row, "metadata", "start_time")),
+        ended_at=_instant(at(row, "metadata", "end_time")),
     )
 
 
 def created_of(row: object) -> datetime | None:
-    """When the row was created, by the server's clock; it sends naive UTC."""
-    value = at(row, "body", "created")
+    """When the row was created, by the server's clock."""
+    return _instant(at(row, "body", "created"))
+
+
+def _instant(value: Any) -> datetime | None:  # noqa: ANN401 - JSON
+    """An instant of the server, which sends naive UTC."""
     try:
         found = datetime.fromisoformat(value)
     except (TypeError, ValueError):
