@@ -48,19 +48,26 @@ class Records:
         self._room.release()
 
     async def _record(self, fire: Fire) -> None:
-        """As often as the journal needs; until then the claim stays, and is settled by the next process if need be."""
+        """As often as it takes; until then the claim stays, and is settled by the next process if need be."""
         delay = _DELAY
-        while True:
-            try:
-                await self._journal.record(fire)
-                break
-            except JournalError as error:
-                self.writable.clear()
-                log.error("journal.unavailable", error=str(error), **fire_values(fire))  # noqa: TRY400 - no traceback wanted
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, _CEILING)
-        self.writable.set()
-        self._recorded(fire)
+        while not await self._is_recorded(fire):
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, _CEILING)
+
+    async def _is_recorded(self, fire: Fire) -> bool:
+        """Whether one try did it. Also a fault of ours is met again, since nobody else would ever close the fire."""
+        try:
+            await self._journal.record(fire)
+            self.writable.set()
+            self._recorded(fire)
+        except JournalError as error:
+            self.writable.clear()
+            log.error("journal.unavailable", error=str(error), **fire_values(fire))  # noqa: TRY400 - no traceback wanted
+            return False
+        except Exception:
+            log.exception("engine.error", **fire_values(fire))
+            return False
+        return True
 
     async def drain(self, seconds: float) -> int:
         """Wait for what is being recorded; return how many are left."""
