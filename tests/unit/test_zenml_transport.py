@@ -6,7 +6,7 @@ import asyncio
 import gc
 import ssl
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -114,6 +114,25 @@ async def test_what_was_never_sent() -> None:
             await client.get("http://a.invalid/")
         with pytest.raises(httpx.LocalProtocolError):
             await client.get("http://127.0.0.1:1/", headers={"X": "a\r\nY: b"})
+
+
+async def test_a_connection_that_is_cut_before_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop may hear of the cut before whoever asked for the connection has it."""
+    connect = Transport._connect
+
+    async def late(self: Transport, url: httpx.URL, limit: float | None) -> Any:  # noqa: ANN401
+        connection = await connect(self, url, limit)
+        while connection.open:  # noqa: ASYNC110 - it has no event for that
+            await asyncio.sleep(0.01)
+        return connection
+
+    monkeypatch.setattr(Transport, "_connect", late)
+    server = await asyncio.start_server(lambda _, writer: writer.transport.abort(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with httpx.AsyncClient(transport=Transport(ssl.create_default_context(), keep=3)) as client:
+        with pytest.raises(httpx.ConnectError):
+            await client.post(f"http://127.0.0.1:{port}/", timeout=2)
+    server.close()
 
 
 async def test_no_tls_where_it_is_wanted() -> None:

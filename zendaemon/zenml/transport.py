@@ -172,6 +172,9 @@ class _Connection(asyncio.Protocol):
 
     async def exchange(self, data: bytes, limit: float | None) -> RawAnswer:
         """Send a request and return its answer, of which something must come every `limit` seconds."""
+        if not self.open or self._transport.is_closing():  # nobody will tell again
+            del data
+            raise httpx.ConnectError("the connection was cut before anything was sent")
         loop = asyncio.get_running_loop()
         self._answer = answer = RawAnswer()
         self._done = done = loop.create_future()
