@@ -22,9 +22,9 @@ simulate: $(READY)
 mutants: $(READY)
 	@PYTHONPATH=tests $(BIN)/python -m simulation.mutants
 
-## make bench: microseconds of a cron expression's next fire, beside cronsim, croniter and APScheduler, and the worst there is
+## make bench: every benchmark, beside its peers, which are installed into .cache/bench the first time; BENCH=burst for one
 bench: $(READY)
-	$(BIN)/python bench/cron.py $(SECONDS)
+	@$(BIN)/python -m bench $(BENCH)
 
 # Before pytest, whose capture would hide the progress.
 servers: $(READY)

@@ -5,7 +5,6 @@ schedules does: cronsim and croniter keep the instant, so that there the express
 "On" goes from one fire to the next, where they need not: the question that suits them best.
 """
 
-# ruff: noqa: INP001, S101, T201 - a script that talks to its reader
 from __future__ import annotations
 
 import random

@@ -7,7 +7,6 @@ second; its lateness is taken beside no page, beside one that is looked at (a lo
 it) and beside four that ask without a pause, all in one run.
 """
 
-# ruff: noqa: INP001, S101, S603, T201, TID251 - a script that talks to its reader
 from __future__ import annotations
 
 import argparse

@@ -9,7 +9,7 @@ from zendaemon.core.fire import FireState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from uuid import UUID
+    from datetime import datetime
 
     from zendaemon.core.fire import Fire
     from zendaemon.core.schedule import Schedule
@@ -19,18 +19,22 @@ class Activity:
     """Told of every claim, start and end of a run; asked by the planner."""
 
     def __init__(self) -> None:
-        self._open: defaultdict[str, dict[UUID, Fire]] = defaultdict(dict)
+        self._open: defaultdict[str, dict[tuple[datetime, bool], Fire]] = defaultdict(dict)
         self._running: defaultdict[str, set[str]] = defaultdict(set)
         self._runs: Counter[str] = Counter()
 
     def claimed(self, fire: Fire) -> bool:
         """Whether this claim was not known yet."""
-        known = fire.key in self._open[fire.schedule]
-        self._open[fire.schedule][fire.key] = fire
+        fires, key = self._open[fire.schedule], (fire.fire_time, fire.manual)
+        known = key in fires
+        fires[key] = fire
         return not known
 
     def closed(self, fire: Fire) -> None:
-        self._open[fire.schedule].pop(fire.key, None)
+        fires = self._open[fire.schedule]
+        fires.pop((fire.fire_time, fire.manual), None)
+        if not fires:
+            del self._open[fire.schedule]
         if fire.state is FireState.STARTED:
             if fire.schedule in self._runs:
                 self._runs[fire.schedule] += not fire.manual
@@ -58,4 +62,4 @@ class Activity:
 
     def runs(self, name: str) -> int:
         """How many runs there were, the claims in hand among them; manual ones do not count."""
-        return self._runs[name] + sum(not fire.manual for fire in self._open[name].values())
+        return self._runs[name] + sum(not fire.manual for fire in self._open.get(name, {}).values())

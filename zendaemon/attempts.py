@@ -18,7 +18,6 @@ import structlog
 
 from zendaemon.core import retry
 from zendaemon.core.errors import (
-    JournalError,
     NameTaken,
     Rejected,
     ServerError,
@@ -32,6 +31,7 @@ from zendaemon.core.run import QUEUED
 from zendaemon.core.work import CLOCK_TOLERANCE, Work, may_have_run, rank, started
 from zendaemon.events import Observers, attempt, fire_values, say_closed, say_retry
 from zendaemon.queue import Queue
+from zendaemon.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -101,12 +101,12 @@ class Attempts:
         now: Callable[[], datetime],
         elapsed: Callable[[], float],
         max_concurrency: int,
+        when_quick: int = 0,
         settle_after: timedelta,
         seed: int | None = None,
     ) -> None:
         self._server = server
         self._targets = targets
-        self._journal = journal
         self._now = now
         self._elapsed = elapsed
         self._settle_after = settle_after.total_seconds()
@@ -114,7 +114,15 @@ class Attempts:
         self._asking: set[asyncio.Task[None]] = set()
         self._deadlines: list[datetime] = []
         self._removed = asyncio.Semaphore(_REMOVED_AT_ONCE)
-        self.queue = Queue(self._guarded, rank, now=now, max_concurrency=max_concurrency, random=self._random)
+        self._records = Records(journal, self._closed)
+        self.queue = Queue(
+            self._guarded,
+            rank,
+            now=now,
+            max_concurrency=max_concurrency,
+            when_quick=when_quick,
+            random=self._random,
+        )
         self.observer: Observer = Observers()
         self.on_closed: Callable[[Fire], None] = lambda _: None
         self.paused: Callable[[str], bool] = lambda _: False
@@ -149,10 +157,11 @@ class Attempts:
 
     async def drain(self, limit: timedelta) -> int:
         """Begin no more attempts and wait for those under way; return how many fires stay claimed."""
+        end = asyncio.get_running_loop().time() + limit.total_seconds()
         left = await self.queue.drain(limit) + len(self._asking)
         for task in self._asking:
             task.cancel()
-        return left
+        return left + await self._records.drain(max(0.0, end - asyncio.get_running_loop().time()))
 
     def lapse(self) -> None:
         """Close what waits behind others, was never sent, and has lost its window meanwhile."""
@@ -200,6 +209,7 @@ class Attempts:
             log.exception("engine.error", **fire_values(work.fire))
 
     async def _attempt(self, work: Work) -> None:
+        await self._records.writable.wait()
         now = self._now()
         if now >= work.deadline and not work.ask_first:
             await self._give_up(work, retry.lapsed(work.failure, work.tried))
@@ -209,6 +219,7 @@ class Attempts:
             return
         if work.fire.lateness_seconds is None:
             work.fire = replace(work.fire, lateness_seconds=lateness(work.asked_for_at, now))
+        begin = asyncio.get_running_loop().time()
         try:
             run = await self._start_or_find(work)
         except _NotSettled as wait:
@@ -219,7 +230,7 @@ class Attempts:
         except ZendaemonError as failure:
             await self._after(work, failure)
         else:
-            self.queue.answered()
+            self.queue.answered(asyncio.get_running_loop().time() - begin)
             await self._close(started(work.fire, run))
 
     async def _start_or_find(self, work: Work) -> Run:
@@ -360,17 +371,10 @@ class Attempts:
         await self._close(replace(work.fire, state=decision.state, reason=decision.reason, message=message))
 
     async def _close(self, fire: Fire) -> None:
-        """Record the end of a fire, as often as the journal needs; until then the claim stays and is settled later."""
-        fire = replace(fire, decided_at=self._now())
-        delay = 1.0
-        while True:
-            try:
-                await self._journal.record(fire)
-                break
-            except JournalError as error:
-                log.error("journal.unavailable", error=str(error), **fire_values(fire))  # noqa: TRY400 - no traceback wanted
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 30)
+        """Have the end of a fire recorded; that is not waited for."""
+        await self._records.put(replace(fire, decided_at=self._now()))
+
+    def _closed(self, fire: Fire) -> None:
         self.on_closed(fire)
         say_closed(fire, self.observer)
 

@@ -41,6 +41,8 @@ log = structlog.get_logger()
 TICK = 0.5
 """Seconds between two looks at the clocks."""
 _JOURNAL_RETRY = 1.0
+_FIRST_CLAIMS, _CLAIMS = 50, 250
+"""The fires after which what was planned is claimed, before more is: soon, so that the first starts wait for few."""
 _SLICE = 20
 """The most fires of one schedule that are claimed at once; a catch-up goes on with the next wake."""
 _BACKLOG = 20
@@ -147,13 +149,11 @@ class Engine:
         now = self._now()
         fire_time = now.replace(microsecond=0)
         try:
-            while not await self._claim([fire := by_hand(schedule, fire_time, now)], {}):
+            while not await self._claim([fire := by_hand(schedule, fire_time, now)], {}, {name: schedule}):
                 fire_time += timedelta(seconds=1)
         except ValueError as error:
             raise ZendaemonError(str(error)) from None
-        closed: asyncio.Future[Fire] = asyncio.get_running_loop().create_future()
-        self._waiting[fire.key] = closed
-        self._hand_over(fire, schedule)
+        closed = self._waiting[fire.key] = asyncio.get_running_loop().create_future()
         return fire, closed
 
     @asynccontextmanager
@@ -208,16 +208,14 @@ class Engine:
             self.wake(names)
 
     async def _decide(self, names: Iterable[str], now: datetime, closing: AbstractSet[str] = frozenset()) -> set[str]:
-        """Plan these schedules, claim in one transaction, and hand over what is to be started.
+        """Plan these schedules, claim in few transactions, and hand over what is to be started after each.
 
-        By name, so that equals in priority and age start in an order that everyone can tell beforehand. The triggers of
-        those in `closing` go at `now`. Returns those of which only the oldest fires were decided, so that a long
-        catch-up is done in slices and delays nothing that is on time.
+        In the order of the queue, equals by name, so that everyone can tell it. The triggers of those in `closing` go
+        at `now`. Returns those of which only the oldest fires were decided: a long catch-up is done in slices.
         """
         planned: list[Fire] = []
         watermarks: dict[str, datetime] = {}
-        behind: set[str] = set()
-        known = self.schedules.schedules
+        behind, known, enough = set[str](), self.schedules.schedules, _FIRST_CLAIMS
         for name in sorted((name for name in names if name in known and name in self._watermarks), key=self._turn):
             schedule = known[name]
             if name in self._behind - closing and self._attempts.has_waiting(_BACKLOG - len(planned)):
@@ -231,26 +229,30 @@ class Engine:
             if decided.fires:
                 planned.extend(decided.fires)
                 watermarks[name] = decided.watermark
-            if decided.more:
-                behind.add(name)
+            behind.update([name] if decided.more else [])
+            if len(planned) >= enough:
+                await self._claim(planned, watermarks, known)
+                planned, watermarks, enough = [], {}, _CLAIMS
         if watermarks:
-            for fire in await self._claim(planned, watermarks):
-                self._hand_over(fire, known[fire.schedule])
-            self._watermarks.update(watermarks)
+            await self._claim(planned, watermarks, known)
         return behind
 
     def _turn(self, name: str) -> tuple[bool, int, datetime, str]:
-        """Those on time by name; then those that are behind, by priority and by what is the oldest to decide."""
-        if name not in self._behind:
-            return False, 0, self.awake.since, name
-        return True, -self.schedules.schedules[name].priority, self._watermarks[name], name
+        """Those on time by priority; then those that are behind, by that and by what is the oldest to decide."""
+        since = self._watermarks[name] if name in self._behind else self.awake.since
+        return name in self._behind, -self.schedules.schedules[name].priority, since, name
 
-    async def _claim(self, planned: Sequence[Fire], watermarks: Mapping[str, datetime]) -> list[Fire]:
+    async def _claim(self, fires: Sequence[Fire], marks: Mapping[str, datetime], known: Mapping[str, Schedule]) -> bool:
+        """Claim, and hand over what was not in the journal before; whether there was any."""
         try:
-            return await self._journal.claim(planned, watermarks)
+            taken = await self._journal.claim(fires, marks)
         except JournalError:
             self._in_doubt = True  # a disk may have taken what it reports as failed
             raise
+        for fire in taken:
+            self._hand_over(fire, known[fire.schedule])
+        self._watermarks.update(marks)
+        return bool(taken)
 
     async def _look_into_journal(self) -> None:
         """The journal may have taken what it reported as failed: go on from what it has."""
@@ -293,6 +295,5 @@ class Engine:
         self._look_for_held(fire.schedule)
 
     def _look_for_held(self, name: str) -> None:
-        schedule = self.schedules.schedules.get(name)
-        if schedule is not None and schedule.overlap is Overlap.BUFFER_ONE:
+        if (schedule := self.schedules.schedules.get(name)) and schedule.overlap is Overlap.BUFFER_ONE:
             self.wake([name])

@@ -100,7 +100,7 @@ def configure(log_format: str | None, level: str, stream: TextIO | None = None) 
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Undisturbed(stream))),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Undisturbed(stream))),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=logging.WARNING, stream=stream, format="%(message)s")

@@ -58,7 +58,9 @@ _MIRRORED: dict[str, str] = {
     "zendaemon_next_fire_timestamp_seconds": "When the next fire of all schedules is to be started, jitter included.",
     "zendaemon_oldest_resolve_timestamp_seconds": "When the ids were resolved that have been in use for the longest.",
     "zendaemon_starts_in_flight": "Attempts that are under way.",
-    "zendaemon_start_limit": "How many may be under way: max_concurrency, or less while the server is busy or down.",
+    "zendaemon_start_limit": (
+        "How many may be under way: max_concurrency; less while the server is busy or down, more while it is quick."
+    ),
     "zendaemon_fires_waiting": "Claimed fires that wait for their turn or for the server.",
     "zendaemon_claims_unsettled": "Claims of which only the server can tell whether they have a run.",
     "zendaemon_oldest_unsettled_claim_timestamp_seconds": "When the oldest of them was claimed.",

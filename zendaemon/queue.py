@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import structlog
 
 from zendaemon.core.errors import ServerError, Unavailable, Uncertain
-from zendaemon.core.pacing import Pace
+from zendaemon.core.pacing import QUICK, Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
     from datetime import datetime, timedelta
     from random import Random
 
@@ -41,6 +41,7 @@ class Queue(Generic[T]):
         *,
         now: Callable[[], datetime],
         max_concurrency: int,
+        when_quick: int = 0,
         random: Random,
     ) -> None:
         self._begin = begin
@@ -54,7 +55,7 @@ class Queue(Generic[T]):
         self._opens_at = 0.0
         self._gate: asyncio.TimerHandle | None = None
         self._stopping = False
-        self.pace = Pace.full(max_concurrency)
+        self.pace = Pace.full(max_concurrency, when_quick)
         self.unavailable_since: datetime | None = None
         self._away_from = 0.0
 
@@ -72,9 +73,9 @@ class Queue(Generic[T]):
         return max(0.0, self._opens_at - asyncio.get_running_loop().time())
 
     @property
-    def ready(self) -> list[T]:
+    def ready(self) -> Iterator[T]:
         """What would begin if it might, in no order; what sleeps is not among it."""
-        return [item for _, _, item in self._heap]
+        return (item for _, _, item in self._heap)
 
     def push(self, item: T, order: int | None = None) -> int:
         """Queue; what else comes in the same turn is put in order with it before anything begins.
@@ -128,11 +129,14 @@ class Queue(Generic[T]):
             case ServerError() if failure.status is not None:
                 self.answered()
 
-    def answered(self) -> None:
-        """The server took a start, or answered otherwise as one that is well."""
+    def answered(self, seconds: float | None = None) -> None:
+        """The server took a start, or answered otherwise as one that is well; in so many seconds, where that counts."""
         self._reached()
-        self.pace = self.pace.answered()
+        limit = self.pace.limit
+        self.pace = self.pace.answered(quick=seconds is not None and seconds < QUICK)
         self._opens_at = 0.0
+        if self.pace.limit > limit:
+            self._pump()
 
     def busy(self, failure: Unavailable | Uncertain) -> None:
         """The server is there and has no room: fewer at once, after a pause."""

@@ -33,6 +33,7 @@ SECRETS = ("api_key", "token", "password", "http_token")
 SHORTEST_TOKEN = 16
 """Characters of a token of the HTTP API."""
 
+_IN_FLIGHT, _WHEN_QUICK = 4, 32
 _NOT_SETTINGS = {"ZENDAEMON_CONFIG", "ZENDAEMON_DEMO_CACHE"}
 _OF_ZENML = {
     "server_url": "ZENML_STORE_URL",
@@ -86,7 +87,7 @@ class Settings(BaseSettings):
     ca_file: Path | None = None
     log_format: Literal["json", "console"] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    max_concurrency: int = Field(4, ge=1, le=64)
+    max_concurrency: int | None = Field(None, ge=1, le=64)
     resolve_interval: Positive = timedelta(minutes=5)
     settle_after: Duration = timedelta(seconds=60)
     stuck_after: Positive = timedelta(minutes=10)
@@ -120,6 +121,11 @@ class Settings(BaseSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{quote(str(self.state.absolute() / 'journal.db'))}"
+
+    @property
+    def in_flight(self) -> tuple[int, int]:
+        """How many starts at most, and how many while the server answers each at once."""
+        return (_IN_FLIGHT, _WHEN_QUICK) if self.max_concurrency is None else (self.max_concurrency,) * 2
 
     def secret(self, name: str) -> Callable[[], str] | None:
         """A reader of a secret, None when it is not given. A file is read at each call, so that it may be rotated."""

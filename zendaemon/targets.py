@@ -31,6 +31,7 @@ log = structlog.get_logger()
 
 _ADAPTER = TypeAdapter(Resolved)
 _SOON, _SOON_CEILING = 2.0, 60.0
+_BREATH = 50  # schedules that are resolved in one turn of the loop
 
 
 class Resolver(Protocol):
@@ -109,7 +110,8 @@ class Targets:
             )
         for warning in resolved.warnings:
             log.warning("schedule.suspect", schedule=schedule.name, warning=warning)
-        await self._save(target, resolved)
+        if before is None or (before.id, before.resolved_at) != (resolved.id, resolved.resolved_at):
+            await self._save(target, resolved)  # else another schedule of this target has had it saved
         return resolved
 
     async def _save(self, target: Target, resolved: Resolved) -> None:
@@ -142,7 +144,9 @@ class Targets:
     async def _round(self, *, everything: bool) -> bool:
         """Resolve what is due; whether the server answered for all of it."""
         resolver = self._resolver.round()
-        for schedule in self._schedules:
+        for count, schedule in enumerate(self._schedules):
+            if count % _BREATH == 0:
+                await asyncio.sleep(0)  # where all is known already, nothing else lets fires go first
             if not everything and self._checked.get(schedule.name) == schedule and self.get(schedule) is not None:
                 continue
             try:

@@ -17,6 +17,7 @@ from standin.server import API_KEY, StandIn
 from structlog.testing import capture_logs
 
 from zendaemon import engine as engines
+from zendaemon import records
 from zendaemon.attempts import Attempts
 from zendaemon.core.errors import ZendaemonError
 from zendaemon.core.fire import FireState, Reason
@@ -748,6 +749,24 @@ async def test_a_fault_of_one_schedule_does_not_touch_the_others(world: World, m
             (fire,) = await world.settled()
     assert fire.schedule == "b"
     assert [entry["schedule"] for entry in logs if entry["event"] == "engine.error"][:1] == ["a"]
+
+
+async def test_a_fault_while_an_end_is_recorded_leaves_no_claim(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "_DELAY", 0.05)
+    with capture_logs() as logs:
+        async with world.daemon(schedule()) as daemon:
+            await until(lambda: daemon.targets._checked)
+            record = daemon.journal.record
+
+            async def faulty(_: Fire) -> None:
+                monkeypatch.setattr(daemon.journal, "record", record)
+                raise RuntimeError("a fault of ours")
+
+            monkeypatch.setattr(daemon.journal, "record", faulty)
+            daemon.wake(seconds=6)
+            the_one_run(world, (await world.settled())[0])
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["engine.error"]
+    assert len(world.server.starts) == 1
 
 
 async def test_the_tasks_end_also_when_they_are_woken_and_cancelled_at_once(world: World) -> None:

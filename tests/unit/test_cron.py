@@ -238,6 +238,19 @@ def test_h_with_a_step_keeps_the_step() -> None:
         assert len({minute % 10 for minute in ranged}) == 1
 
 
+def test_h_is_refused_to_those_names_alone_that_it_does_not_suit() -> None:
+    for name in ("", *(f"s{n}" for n in range(50))):
+        first = Cron("0 0 1 H *", name=name).next_after(utc("2026-01-01"))
+        assert first is not None
+        if first.month in {2, 4, 6, 9, 11}:
+            with pytest.raises(CronError, match="never meet"):
+                Cron("0 0 31 H *", name=name)
+        else:
+            last = Cron("0 0 31 H *", name=name).next_after(utc("2026-01-01"))
+            assert last is not None
+            assert (last.month, last.day) == (first.month, 31)
+
+
 def test_h_is_the_same_in_every_process() -> None:
     asked = "Cron('H H H * *', name='nightly').next_after(datetime(2026, 1, 1, tzinfo=UTC))"
     code = f"from datetime import *; from zendaemon.core.cron import Cron; print({asked})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,11 +11,13 @@ from hypothesis import strategies as st
 from zendaemon.core.pacing import BUSY_CEILING, DOWN_CEILING, Pace
 
 
-def after(events: str, maximum: int = 4) -> Pace:
-    """The pace after `a`nswered, `b`usy, `d`own and do`u`btful, in order."""
-    pace = Pace.full(maximum)
+def after(events: str, maximum: int = 4, most: int = 0) -> Pace:
+    """The pace after `a`nswered, `q`uickly so, `b`usy, `d`own and do`u`btful, in order."""
+    pace = Pace.full(maximum, most)
     for event in events:
-        pace = {"a": pace.answered, "b": pace.busy, "d": pace.down, "u": pace.doubtful}[event]()
+        quickly = partial(pace.answered, quick=True)
+        told = {"a": pace.answered, "q": quickly, "b": pace.busy, "d": pace.down, "u": pace.doubtful}
+        pace = told[event]()
     return pace
 
 
@@ -42,6 +46,27 @@ def test_limit(events: str, limit: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("events", "limit"),
+    [
+        pytest.param("q", 5, id="up by one with each quick answer"),
+        pytest.param("q" * 50, 12, id="as far as it may"),
+        pytest.param("q" * 50 + "a", 4, id="an answer that takes its time ends that"),
+        pytest.param("q" * 50 + "b", 2, id="a refusal halves the maximum"),
+        pytest.param("q" * 50 + "b" + "q" * 50, 4, id="and then the maximum is one"),
+        pytest.param("q" * 50 + "u", 4, id="a lost answer alone ends that, too"),
+        pytest.param("q" * 50 + "u" + "q" * 50, 12, id="and says little"),
+        pytest.param("q" * 50 + "uu", 2, id="two in a row halve the maximum"),
+        pytest.param("q" * 50 + "uu" + "q" * 50, 4, id="and then the maximum is one, as after a refusal"),
+        pytest.param("q" * 50 + "duu" + "q" * 50, 12, id="not where it was away: that is an outage"),
+        pytest.param("dq", 1, id="below the maximum as always"),
+        pytest.param("d" + "q" * 50, 12, id="a server that was away may be quick again"),
+    ],
+)
+def test_limit_at_a_quick_server(events: str, limit: int) -> None:
+    assert after(events, most=12).limit == limit
+
+
+@pytest.mark.parametrize(
     ("events", "least", "most"),
     [
         pytest.param("", 0, 0, id="no pause at full pace"),
@@ -63,7 +88,7 @@ def test_pause(events: str, least: float, most: float) -> None:
     assert (after(events).pause(0), after(events).pause(1)) == (least, most)
 
 
-@given(st.text("abdu", max_size=60), st.integers(1, 32), st.floats(0, 1))
+@given(st.text("abdqu", max_size=60), st.integers(1, 32), st.floats(0, 1))
 def test_bounds(events: str, maximum: int, fraction: float) -> None:
     pace = after(events, maximum)
     assert 1 <= pace.limit <= maximum

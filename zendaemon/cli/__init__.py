@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import typer
 
-from zendaemon.cli import check, demo, fire, history, next_, pause, reload, resolve, resume, run, status, version
 from zendaemon.cli.output import complain
 from zendaemon.core.errors import SettingsError, ZendaemonError
 
-app = typer.Typer(
-    name="zendaemon",
-    help="Every scheduled instant becomes exactly one ZenML run, on time.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("run")(run.command)
-app.command("check")(check.command)
-app.command("next")(next_.command)
-app.command("fire")(fire.command)
-app.command("status")(status.command)
-app.command("history")(history.command)
-app.command("pause")(pause.command)
-app.command("resume")(resume.command)
-app.command("reload")(reload.command)
-app.command("resolve")(resolve.command)
-app.command("demo")(demo.command)
-app.command("version")(version.command)
+COMMANDS = (
+    "run", "check", "next", "fire", "status", "history", "pause", "resume", "reload", "resolve", "demo", "version",
+)  # fmt: skip
+
+
+def made(names: tuple[str, ...]) -> typer.Typer:
+    """The program with these commands; those of a module that Python has a word for end in an underscore."""
+    program = typer.Typer(
+        name="zendaemon",
+        help="Every scheduled instant becomes exactly one ZenML run, on time.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    program.callback()(lambda: None)  # or a single command would have no name
+    for name in names:
+        module = import_module(f"zendaemon.cli.{'next_' if name == 'next' else name}")
+        program.command(name)(module.command)
+    return program
+
+
+def __getattr__(name: str) -> typer.Typer:
+    """`app`: all commands, for those who want to look at them."""
+    if name == "app":
+        return made(COMMANDS)
+    raise AttributeError(name)
 
 
 def main() -> None:
     """The console script. Exit status: 0 fine, 1 the answer is no, 2 wrong usage."""
+    asked = tuple(name for name in COMMANDS if name == next(iter(sys.argv[1:]), None))
     try:
-        app()
+        made(asked or COMMANDS)()  # to import what other commands need takes half a second
     except SettingsError as error:
         complain(error)
         sys.exit(2)

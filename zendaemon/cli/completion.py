@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zendaemon import clock
-from zendaemon.control import ask
 from zendaemon.core.errors import ZendaemonError
 from zendaemon.core.fire import FireState
-from zendaemon.journal import Reader
-from zendaemon.loader import load
 from zendaemon.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -49,6 +46,10 @@ def folder_in(given: Path | str | list[str] | None) -> Path | str | None:
 
 
 def _names(settings: Settings) -> set[str]:
+    from zendaemon.control import ask  # noqa: PLC0415 - every command imports this module, few are asked for names
+    from zendaemon.journal import Reader  # noqa: PLC0415
+    from zendaemon.loader import load  # noqa: PLC0415
+
     try:
         answer = ask(settings.state, "names", timeout=_PATIENCE)
         return set(answer["names"])

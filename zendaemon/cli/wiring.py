@@ -63,7 +63,7 @@ def zenml(settings: Settings) -> ZenML:
         credentials(settings),
         now=clock.now,
         elapsed=clock.elapsed,
-        limits=Limits(concurrency=settings.max_concurrency + _QUESTIONS),
+        limits=Limits(concurrency=max(settings.in_flight) + _QUESTIONS),
         ca_file=settings.ca_file,
     )
 
@@ -117,6 +117,20 @@ def asks_for_traces(environment: Mapping[str, str]) -> bool:
     return not disabled and ("otlp" in exporters.split(",") if exporters else named)
 
 
+def _attempts(settings: Settings, client: ZenML, targets: Targets, journal: Journal) -> Attempts:
+    usual, when_quick = settings.in_flight
+    return Attempts(
+        client,
+        targets,
+        journal,
+        now=clock.now,
+        elapsed=clock.elapsed,
+        max_concurrency=usual,
+        when_quick=when_quick,
+        settle_after=settings.settle_after,
+    )
+
+
 def daemon(
     settings: Settings,
     client: ZenML,
@@ -126,15 +140,7 @@ def daemon(
 ) -> tuple[Daemon, Operations]:
     """The daemon, ready to run, and what operators may ask of it."""
     targets = Targets(Resolver(client, clock.now), journal, now=clock.now)
-    attempts = Attempts(
-        client,
-        targets,
-        journal,
-        now=clock.now,
-        elapsed=clock.elapsed,
-        max_concurrency=settings.max_concurrency,
-        settle_after=settings.settle_after,
-    )
+    attempts = _attempts(settings, client, targets, journal)
     runs = Runs(client, journal, now=clock.now, stuck_after=settings.stuck_after)
     attempts.observer = runs.observer = Observers(*(each for each in (metrics, tracing) if each is not None))
     engine = Engine(

@@ -34,12 +34,13 @@ def changes(old: ScheduleSet, new: ScheduleSet) -> Changes:
     """Compare two schedule sets by the schedules themselves; where they stand in the files makes no difference."""
     before, after = old.schedules, new.schedules
     both = [name for name in after if name in before]
-    changed = tuple(name for name in both if before[name] != after[name])
+    changed = tuple(name for name in both if before[name] is not after[name] and before[name] != after[name])
+    differing = frozenset(changed)
     return Changes(
         added=tuple(name for name in after if name not in before),
         changed=changed,
         removed=tuple(name for name in before if name not in after),
-        unchanged=tuple(name for name in both if before[name] == after[name]),
+        unchanged=tuple(name for name in both if name not in differing),
         restarted=tuple(
             name
             for name in changed

@@ -7,9 +7,11 @@ zone and leads from minutes to walls and back, as the main loop of Debian's cron
 
 from __future__ import annotations
 
+import re
 from calendar import isleap
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import lru_cache
 from zoneinfo import ZoneInfo, available_timezones
 
 from zendaemon.core.errors import CronError
@@ -22,6 +24,7 @@ _HORIZON = 50 * 366 * DAY  # dates of the Gregorian calendar that come back at a
 _2000 = date(2000, 1, 1).toordinal()
 _LARGE = 3 * 60  # minutes
 _LENGTHS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_HASHED = re.compile(r"(?<![a-z])h(?![a-z])", re.IGNORECASE)  # not that of THU or @hourly
 _WEEKLY = sum(1 << day for day in range(0, 31, 7))  # every seventh day of a month
 
 
@@ -117,6 +120,16 @@ class Rule:
         return None if day is None else (day - 1) * DAY + (self._times & -self._times).bit_length() - 1
 
 
+@lru_cache(maxsize=65_536)
+def _parsed(expression: str, seed: str) -> Rule:
+    return Rule(expression, seed)
+
+
+def _rule(expression: str, seed: str) -> Rule:
+    """The rule of an expression, read once however many schedules have it; `H` asks for their names."""
+    return _parsed(expression, seed if _HASHED.search(expression) else "")
+
+
 def _zone(key: str) -> ZoneInfo:
     try:
         return ZoneInfo(key)
@@ -138,7 +151,7 @@ class Cron:
     _fixed: int | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        rule, tz = Rule(self.expression, self.name), _zone(self.timezone)
+        rule, tz = _rule(self.expression, self.name), _zone(self.timezone)
         always = tz.utcoffset(None)  # None where the offset changes
         object.__setattr__(self, "expression", " ".join(self.expression.split()))
         object.__setattr__(self, "_rule", rule)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 from uuid import UUID, uuid5
 
@@ -99,6 +100,7 @@ def instant_text(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+@lru_cache(maxsize=4096)  # one fire asks several times
 def fire_key(schedule: str, fire_time: datetime, *, manual: bool = False) -> UUID:
     """The stable UUID of a fire: the same in every process, on every machine, after every restart."""
     return uuid5(NAMESPACE, f"{schedule}|{fire_time.astimezone(UTC).isoformat()}{'|manual' if manual else ''}")

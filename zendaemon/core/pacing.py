@@ -7,11 +7,16 @@ from dataclasses import dataclass, replace
 BUSY_DELAY, BUSY_CEILING = 0.5, 10.0
 DOWN_DELAY, DOWN_CEILING = 0.5, 15.0
 _RAISE_AFTER = 8
+QUICK = 0.05
+"""Seconds within which a server answers that is not busy at all; ZenML's own take longer for any start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The pace at one server. `limit` starts may be in flight; `refused`, `unreachable` and `doubts` count in a row."""
+    """The pace at one server. `limit` starts may be in flight; `refused`, `unreachable` and `doubts` count in a row.
+
+    The limit stays within `maximum`, and within `most` as long as the server answers quickly and has never been busy.
+    """
 
     maximum: int
     limit: int
@@ -19,30 +24,34 @@ class Pace:
     refused: int = 0
     unreachable: int = 0
     doubts: int = 0
+    most: int = 0
 
     @classmethod
-    def full(cls, maximum: int) -> Pace:
-        return cls(maximum, maximum)
+    def full(cls, maximum: int, most: int = 0) -> Pace:
+        return cls(maximum, maximum, most=most)
 
-    def answered(self) -> Pace:
+    def answered(self, *, quick: bool = False) -> Pace:
         """After a start that the server took: up by one after some in a row, and at once from a standstill."""
+        fresh = Pace(self.maximum, self.limit, most=self.most)
+        if self.limit >= self.maximum:
+            limit = max(self.maximum, min(self.limit + 1, self.most)) if quick else self.maximum
+            return replace(fresh, limit=limit)
         streak = self.streak + 1
-        if streak >= _RAISE_AFTER and self.limit < self.maximum:
-            return Pace(self.maximum, self.limit + 1)
-        return Pace(self.maximum, self.limit, streak)
+        return replace(fresh, limit=self.limit + 1) if streak >= _RAISE_AFTER else replace(fresh, streak=streak)
 
     def busy(self) -> Pace:
-        """After a 429 or 503: half as many at once."""
-        return replace(self, limit=max(1, self.limit // 2), streak=0, refused=self.refused + 1, unreachable=0)
+        """After a 429 or 503: half as many at once, and never again more than the maximum."""
+        limit = max(1, min(self.limit, self.maximum) // 2)
+        return replace(self, limit=limit, streak=0, refused=self.refused + 1, unreachable=0, most=0)
 
     def down(self) -> Pace:
         """After a refused connection: one probe at a time."""
         return replace(self, limit=1, streak=0, refused=0, unreachable=self.unreachable + 1)
 
     def doubtful(self) -> Pace:
-        """After a start whose answer was lost, or was a 500. From the second in a row on it is the server's trouble."""
+        """After a start whose answer was lost, or was a 500: not quick. Two in a row are the server's trouble."""
         if self.doubts == 0:
-            return replace(self, streak=0, doubts=1)
+            return replace(self, limit=min(self.limit, self.maximum), streak=0, doubts=1)
         return replace(self.down() if self.unreachable else self.busy(), doubts=self.doubts + 1)
 
     def pause(self, fraction: float) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import chain, count, islice
 from typing import TYPE_CHECKING
@@ -181,6 +182,7 @@ def _skipped(fire: Fire, reason: Reason, now: datetime) -> Fire:
     return replace(fire, state=FireState.SKIPPED, reason=reason, run_name=None, decided_at=now)
 
 
+@lru_cache(maxsize=65_536)
 def rule_text(trigger: Trigger) -> str:
     """A trigger as JSON: what a range of fires was made by, and what tells whether a schedule's trigger changed."""
     shape = {

@@ -207,6 +207,9 @@ class Target:
         return " of ".join(parts) + (f" in project {self.project!r}" if self.project else "")
 
 
+_NOTHING = Exclusion()
+
+
 class Schedule(Shape):
     """A named declaration: trigger, target, config and policies. Every field but `name` is a key of the file."""
 
@@ -237,11 +240,12 @@ class Schedule(Shape):
     tags: tuple[Text, ...] = ()
     ignore: tuple[Code, ...] = ()
     config: Mapping[str, JsonValue] = Field(default_factory=dict)
-    _exclusion: Exclusion = PrivateAttr(Exclusion())
+    _exclusion: Exclusion = PrivateAttr(default_factory=lambda: _NOTHING)  # a default would be copied deep
 
     def model_post_init(self, _: object, /) -> None:
         """Makes `exclude` ready. What a schedule's calendars hold is part of it: other days make another schedule."""
-        self._exclusion = Exclusion.of(self.exclude, self.timezone, self.name, {})
+        if self.exclude:
+            self._exclusion = Exclusion.of(self.exclude, self.timezone, self.name, {})
 
     @model_validator(mode="after")
     def _one_trigger(self) -> Self:

@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from zendaemon.core.errors import JournalError, SettingsError
@@ -182,22 +179,39 @@ def make_new(path: Path) -> None:
 
 def migrate(engine: Engine) -> None:
     """Look for damage, and bring the tables to this version's. Raises JournalError with the way out."""
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     try:
         with engine.begin() as connection:
             if (found := connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()) != "ok":
                 raise JournalError(f"the journal is damaged: {' '.join(str(found).split())}", hint=_way_out(engine))
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-    except CommandError as error:
-        raise JournalError(
-            f"the journal was written by a newer zendaemon ({error})", hint="install that version or a newer one"
-        ) from None
+            if not _is_newest(connection):
+                _upgrade(connection)
     except OperationalError as error:
         raise JournalError(f"the journal cannot be written: {error.orig}", hint=_way_out(engine)) from None
     except DBAPIError as error:
         raise JournalError(f"the journal cannot be read: {error.orig}", hint=_way_out(engine)) from None
+
+
+def _is_newest(connection: Connection) -> bool:
+    if not inspect(connection).has_table("alembic_version"):
+        return False
+    newest = max(file.name.partition("_")[0] for file in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+    return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all() == [newest]
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - a tenth of a second and 10 MB, which few starts need
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise JournalError(
+            f"the journal was written by a newer zendaemon ({error})", hint="install that version or a newer one"
+        ) from None
 
 
 def _way_out(engine: Engine) -> str:

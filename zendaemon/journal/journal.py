@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Self, TypeVar
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from zendaemon import clock
 from zendaemon.core.errors import JournalError
@@ -13,7 +16,7 @@ from zendaemon.journal import pruning, store
 from zendaemon.journal.database import FileGuard, OwnerLock, connect, make_new, migrate, sqlite_path, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection, Engine
@@ -22,7 +25,11 @@ if TYPE_CHECKING:
     from zendaemon.core.pause import Pause
     from zendaemon.journal.pruning import Place, Swept
 
+_GATHER = 0.01
+"""Seconds after a commit in which more is gathered for the next one: a commit costs as much as forty rows."""
 T = TypeVar("T")
+Write = Callable[["Connection", "Sequence[Any]"], object]
+"""Writes any number of what it was made for."""
 
 
 class Journal:
@@ -37,7 +44,7 @@ class Journal:
         self._lock = lock
         self._guard = guard
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._waiting: deque[tuple[Callable[[Connection], object], asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[Write, object, asyncio.Future[None]]] = deque()
         self._flushing: asyncio.Task[None] | None = None
         self.beat = clock.monotonic()
         """The monotonic second at which the database answered last, or failed to."""
@@ -103,10 +110,10 @@ class Journal:
         return await self._call(store.load_resolved)
 
     async def save_resolved(self, target: str, value: str, now: datetime) -> None:
-        await self._write(lambda connection: store.save_resolved(connection, target, value, now))
+        await self._write(store.save_resolved, (target, value, now))
 
     async def forget_resolved(self, targets: Sequence[str]) -> None:
-        await self._write(lambda connection: store.forget_resolved(connection, targets))
+        await self._call(lambda connection: store.forget_resolved(connection, targets))
 
     async def check(self) -> None:
         """Write, though nothing that counts: raises JournalError when that cannot be done."""
@@ -117,19 +124,19 @@ class Journal:
 
     async def save_pause(self, pause: Pause) -> None:
         """See store.save_pause."""
-        await self._write(lambda connection: store.save_pause(connection, pause))
+        await self._call(lambda connection: store.save_pause(connection, pause))
 
     async def drop_pause(self, name: str) -> None:
         """Forget that a schedule ever had a pause."""
-        await self._write(lambda connection: store.drop_pause(connection, name))
+        await self._call(lambda connection: store.drop_pause(connection, name))
 
     async def record(self, closed: Fire) -> None:
         """Write how a claimed fire ended."""
-        await self._write(lambda connection: store.record(connection, [closed]))
+        await self._write(store.record, closed)
 
     async def record_status(self, fire: Fire, *, follow: bool) -> None:
         """Write the status of a fire's run, and whether it is to be followed further."""
-        await self._write(lambda connection: store.record_status(connection, [(fire, follow)]))
+        await self._write(store.record_status, (fire, follow))
 
     async def prune_old(self, before: datetime, place: Place | None) -> Swept:
         """See pruning.prune_old. One short transaction; others are let in before the next."""
@@ -158,31 +165,31 @@ class Journal:
         finally:
             self.beat = clock.monotonic()
 
-    async def _write(self, work: Callable[[Connection], object]) -> None:
+    async def _write(self, write: Write, item: object) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((work, done))
+        self._waiting.append((write, item, done))
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush())
         await done
 
     async def _flush(self) -> None:
+        """Write what waits, in its order, what is of one kind together; what comes meanwhile is the next commit's."""
         while self._waiting:
             batch = list(self._waiting)
             self._waiting.clear()
 
-            def write(
-                connection: Connection, batch: Sequence[tuple[Callable[[Connection], object], object]] = batch
-            ) -> None:
-                for work, _ in batch:
-                    work(connection)
+            def write(connection: Connection, batch: Sequence[tuple[Write, object, object]] = batch) -> None:
+                for work, some in groupby(batch, key=itemgetter(0)):
+                    work(connection, [item for _, item, _ in some])
 
             try:
                 await self._call(write)
             except Exception as error:  # noqa: BLE001 - it is raised where the write was asked for
-                for _, done in batch:
+                for _, _, done in batch:
                     if not done.done():
                         done.set_exception(error)
             else:
-                for _, done in batch:
+                for _, _, done in batch:
                     if not done.done():
                         done.set_result(None)
+            await asyncio.sleep(_GATHER)

@@ -164,10 +164,12 @@ def run_counts(connection: Connection, names: Iterable[str]) -> dict[str, int]:
     return dict(counts)
 
 
-def save_resolved(connection: Connection, target: str, value: str, now: datetime) -> None:
-    statement = insert(connection, resolved).values(target=target, value=value, resolved_at=now)
-    changes = {"value": value, "resolved_at": now}
-    connection.execute(statement.on_conflict_do_update(index_elements=["target"], set_=changes))
+def save_resolved(connection: Connection, entries: Sequence[tuple[str, str, datetime]]) -> None:
+    """Target, value and instant each; of entries for one target the last counts."""
+    latest = {target: {"target": target, "value": value, "resolved_at": now} for target, value, now in entries}
+    statement = insert(connection, resolved)
+    changes = {"value": statement.excluded.value, "resolved_at": statement.excluded.resolved_at}
+    connection.execute(statement.on_conflict_do_update(index_elements=["target"], set_=changes), list(latest.values()))
 
 
 def load_resolved(connection: Connection) -> dict[str, str]:

@@ -44,6 +44,6 @@ class Places:
 
 def _root(file: str) -> Node | None:
     try:
-        return parse(read(file), Report(file))
+        return parse(read(file), Report(file), quick=True)
     except (OSError, Stop):
         return None

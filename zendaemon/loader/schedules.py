@@ -67,8 +67,14 @@ class Content:
 
 def read_schedules(data: bytes, report: Report, now: datetime) -> Content:
     """The content of a file, of use only when the report, which gets every problem, has none."""
+    trial = Report(report.file)
+    content = _read(data, trial, now, quick=True)
+    return _read(data, report, now, quick=False) if trial.found else content
+
+
+def _read(data: bytes, report: Report, now: datetime, *, quick: bool) -> Content:
     try:
-        root = parse(data, report)
+        root = parse(data, report, quick=quick)
         if root is not None:
             return _File(report, now).read(root)
         if not report.found:

@@ -11,9 +11,11 @@ from zendaemon.zenml.preflight import listed
 from zendaemon.zenml.rows import pipeline_of, scope_of
 
 if TYPE_CHECKING:
+    from zendaemon.core.run import Resolved
     from zendaemon.core.schedule import Target
     from zendaemon.zenml.client import ZenML
     from zendaemon.zenml.info import ServerInfo
+    from zendaemon.zenml.preflight import Known
     from zendaemon.zenml.rows import Row
 
 Params = Mapping[str, str | int]
@@ -23,10 +25,14 @@ NEAR_NAMES = 2000
 
 
 class Round:
-    """The questions of one round: each is asked once, and its answer serves all schedules that need it."""
+    """The questions of one round: each is asked once, and its answer serves all schedules that need it.
+
+    `targets` are those that were found, with what the server knows of each.
+    """
 
     def __init__(self, client: ZenML) -> None:
         self._client = client
+        self.targets: dict[Target, tuple[Known, Resolved]] = {}
         self._info: ServerInfo | None = None
         self._answers: dict[tuple[str, str, tuple[tuple[str, str | int], ...]], Any] = {}
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from zendaemon.core.errors import ServerError
     from zendaemon.core.run import Resolved, Run
     from zendaemon.zenml.auth import Access, Credentials
+    from zendaemon.zenml.errors import Answer
 
 PAGE_SIZE = 500
 _NO_ZENML = "use the ZenML server's own URL (on ZenML Pro that of the workspace)"
@@ -188,14 +189,13 @@ class ZenML:
         params: Mapping[str, str | int] | None = None,
         body: JsonValue = None,
         headers: Mapping[str, str] | None = None,
-    ) -> httpx.Response:
+    ) -> Answer:
         """The 200 to a request, which is repeated once with a new token after a 401."""
         access: Access | None = None
         for _ in range(2):
             access = await self._auth.access(access)
-            request = self._wire.request(method, f"{API}/{path}", purpose, params=params, json=body)
-            request.headers.update(headers or {})
-            request.headers["Authorization"] = f"Bearer {access.token.reveal()}"
+            request = self._wire.request(method, f"{API}/{path}", purpose, params=params, json=body, headers=headers)
+            request.headers["Authorization"] = f"Bearer {access.token.reveal()}"  # which hides it in a dump of locals
             answer = await self._wire.send(request, purpose)
             if answer.status_code != 401:
                 break
@@ -236,7 +236,7 @@ class ZenML:
         message = f"{self.url} does not answer as a ZenML server does: {self._auth.hide(why)}"
         return Unavailable(message, hint=_NO_ZENML)
 
-    def _json(self, answer: httpx.Response, purpose: Purpose) -> Any:  # noqa: ANN401
+    def _json(self, answer: Answer, purpose: Purpose) -> Any:  # noqa: ANN401
         try:
             return json.loads(answer.content)
         except (ValueError, RecursionError):
@@ -260,7 +260,7 @@ def _page(page: object) -> tuple[list[Row], int]:
     return rows, total if isinstance(total, int) and items else 0
 
 
-def _token(answer: httpx.Response) -> tuple[Secret, float | None] | None:
+def _token(answer: Answer) -> tuple[Secret, float | None] | None:
     try:
         body = json.loads(answer.content)
         token, life = body["access_token"], body.get("expires_in")

@@ -9,13 +9,19 @@ from __future__ import annotations
 import ast
 import json
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol
 
 import httpx
 
 from zendaemon.core.errors import NameTaken, Rejected, ServerError, Stale, Unauthorized, Unavailable, Uncertain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAX_TEXT = 400
 _LONGEST_WAIT = 3600.0
@@ -29,6 +35,46 @@ _CANNOT_RUN = re.compile(
 _BAD_PLACEHOLDER = re.compile(r"Could not format|^\w+$")  # all that 0.62 says is the placeholder's name
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\s]+")
+
+
+class Answer(Protocol):
+    """What we need of an answer; httpx.Response is one. Names of headers are asked for in lower case."""
+
+    @property
+    def request(self) -> httpx.Request: ...
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def reason_phrase(self) -> str: ...
+
+    @property
+    def is_redirect(self) -> bool: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def content(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlainAnswer:
+    """An answer as it came over the wire, its body decoded."""
+
+    request: httpx.Request
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def reason_phrase(self) -> str:
+        return httpx.codes.get_reason_phrase(self.status_code)
+
+    @property
+    def is_redirect(self) -> bool:
+        return httpx.codes.is_redirect(self.status_code)
 
 
 class Purpose(StrEnum):
@@ -56,7 +102,7 @@ def from_transport(error: Exception, purpose: Purpose, where: str) -> ServerErro
     return Unavailable(what, hint=_transport_hint(error), reached=not isinstance(error, _NEVER_SENT))
 
 
-def from_answer(answer: httpx.Response, purpose: Purpose, now: datetime) -> ServerError:
+def from_answer(answer: Answer, purpose: Purpose, now: datetime) -> ServerError:
     """For an answer that is not a 200."""
     status, (kind, text) = answer.status_code, read_failure(answer)
     message = f"{status} {text}"
@@ -75,7 +121,7 @@ def from_answer(answer: httpx.Response, purpose: Purpose, now: datetime) -> Serv
             return _start_failure(status, kind, message, wait(answer, now))
 
 
-def unreadable(answer: httpx.Response, purpose: Purpose) -> ServerError:
+def unreadable(answer: Answer, purpose: Purpose) -> ServerError:
     """For a success whose body is not what was asked for."""
     what = f"{answer.status_code} with a body that is not understood: {read_failure(answer)[1]}"
     if purpose is Purpose.START:
@@ -130,7 +176,7 @@ def _refusal(status: int, kind: str, message: str) -> ServerError:
     return Rejected(message, hint=_HINTS.get(status, ""), status=status)
 
 
-def read_failure(answer: httpx.Response) -> tuple[str, str]:
+def read_failure(answer: Answer) -> tuple[str, str]:
     """The class and the text of an error, whatever its shape; the text is one line, cut to a sane length."""
     try:
         kind, text = _from_json(json.loads(answer.content))
@@ -178,7 +224,7 @@ def _complaint(part: object) -> str:
     return f"{place}: {part['msg']}" if place else str(part["msg"])
 
 
-def _from_text(answer: httpx.Response) -> str:
+def _from_text(answer: Answer) -> str:
     text = answer.content[:20_000].decode("utf-8", "replace")
     if is_html(answer):
         title = _TITLE.search(text)
@@ -186,12 +232,12 @@ def _from_text(answer: httpx.Response) -> str:
     return text
 
 
-def is_html(answer: httpx.Response) -> bool:
+def is_html(answer: Answer) -> bool:
     start = answer.content[:200].lstrip().lower()
     return "html" in answer.headers.get("content-type", "") or start.startswith((b"<!doctype", b"<html"))
 
 
-def wait(answer: httpx.Response, now: datetime) -> float | None:
+def wait(answer: Answer, now: datetime) -> float | None:
     """Seconds of a Retry-After header, given as a number or as a date."""
     value = answer.headers.get("retry-after", "").strip()
     if value.isdecimal():
@@ -200,6 +246,7 @@ def wait(answer: httpx.Response, now: datetime) -> float | None:
     return None if until is None else min(max(0.0, (until - at) / timedelta(seconds=1)), _LONGEST_WAIT)
 
 
+@lru_cache(maxsize=64)
 def http_date(value: str) -> datetime | None:
     try:
         found = parsedate_to_datetime(value)
@@ -208,7 +255,7 @@ def http_date(value: str) -> datetime | None:
     return found.replace(tzinfo=found.tzinfo or UTC)
 
 
-def _origin(answer: httpx.Response) -> str:
+def _origin(answer: Answer) -> str:
     """Where a redirect leads, without what a query could carry."""
     try:
         url = answer.request.url.join(answer.headers.get("location", ""))

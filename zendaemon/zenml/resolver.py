@@ -6,6 +6,7 @@ asked for. Rows that the service account may not read are missing without a word
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from zendaemon.core.schedule import Target
     from zendaemon.zenml.client import ZenML
     from zendaemon.zenml.info import Kind, ServerInfo
+    from zendaemon.zenml.preflight import Known
     from zendaemon.zenml.rows import Row
 
 _ARTICLE: Mapping[Kind, str] = {"build": "build", "template": "run template", "snapshot": "snapshot"}
@@ -51,6 +53,15 @@ class Resolver:
         Raises Unresolved for everything that is to be mended in the file or on the server, else a ServerError.
         """
         ask = self._asked or Round(self._client)
+        if (answer := ask.targets.get(target)) is None:
+            answer = ask.targets[target] = await self._find(ask, target)
+        found, resolved = answer
+        findings = preflight(found, config)
+        if findings.problems:
+            raise Unresolved("; ".join(findings.problems))
+        return replace(resolved, warnings=findings.warnings) if findings.warnings else resolved
+
+    async def _find(self, ask: Round, target: Target) -> tuple[Known, Resolved]:
         info = await ask.info()
         _check_server(info, target)
         scope = await _scope(ask, info, target)
@@ -59,14 +70,9 @@ class Resolver:
         else:
             row, metadata = await _named(ask, info, target, scope)
         found = known(info, metadata, dynamic=bool(at(row, "body", "is_dynamic")))
-        findings = preflight(found, config)
-        if findings.problems:
-            raise Unresolved("; ".join(findings.problems))
-        return self._resolved(info, target, row, metadata, findings.warnings)
+        return found, self._resolved(info, target, row, metadata)
 
-    def _resolved(
-        self, info: ServerInfo, target: Target, row: Row, metadata: object, warnings: tuple[str, ...]
-    ) -> Resolved:
+    def _resolved(self, info: ServerInfo, target: Target, row: Row, metadata: object) -> Resolved:
         pipeline_id, pipeline = pipeline_of(row)
         wants_all = target.kind == "template" and info.wants_every_parameter
         return Resolved(
@@ -80,7 +86,6 @@ class Resolver:
             base=parameters_alone(at(metadata, "config_template")) if wants_all else {},
             unique_names=info.unique_names,
             sends_tags=info.tags,
-            warnings=warnings,
         )
 
 

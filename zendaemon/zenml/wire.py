@@ -6,14 +6,16 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from functools import lru_cache
 from typing import TYPE_CHECKING
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from zendaemon import __version__
 from zendaemon.core.errors import SettingsError
-from zendaemon.zenml.errors import Purpose, from_transport, http_date
+from zendaemon.zenml.errors import PlainAnswer, Purpose, from_transport, http_date
+from zendaemon.zenml.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,8 +23,18 @@ if TYPE_CHECKING:
 
     from pydantic import JsonValue
 
+    from zendaemon.zenml.errors import Answer
+
 API = "/api/v1"
 _KEEPALIVE_SECONDS = 3  # less than the 5 s after which a server's uvicorn closes an idle connection
+_HEADERS = httpx.Headers(
+    {
+        "User-Agent": f"zendaemon/{__version__}",
+        "Accept": "application/json",
+        "Accept-Encoding": "gzip, deflate",
+        "Connection": "keep-alive",
+    }
+)
 _CLOCK_GRAIN = timedelta(seconds=0.5)
 _BROKEN = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
 
@@ -75,8 +87,17 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     raise failure
 
 
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment has for the server."""
+    parsed, proxies = httpx.URL(url), getproxies()
+    found = proxies.get(parsed.scheme) or proxies.get("all")
+    if not found or proxy_bypass(parsed.netloc.decode()):
+        return None
+    return found if "://" in found else f"http://{found}"
+
+
 class Wire:
-    """Sends requests to one server.
+    """Sends requests to one server, without a client of httpx's: it would add cookies, redirects, and half the time.
 
     `elapsed` gives seconds that go on however our wall clock is set; between two answers the server's clock is reckoned
     with them.
@@ -97,26 +118,27 @@ class Wire:
         self._now = now
         self._elapsed = elapsed
         self._server_at: datetime | None = None
-        self._within = timedelta()
         """What the server's clock showed when `elapsed` was 0; None before its first answer."""
+        self._within = timedelta()
         self._limits = limits
         self._slots = asyncio.Semaphore(limits.concurrency)
-        self._http = httpx.AsyncClient(
-            headers={"User-Agent": f"zendaemon/{__version__}", "Accept": "application/json"},
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # a cookie of the login would want CSRF tokens
-            verify=tls_context(ca_file),
-            trust_env=trust_env,
-            transport=transport,
-            follow_redirects=False,
+        context = tls_context(ca_file)
+        proxy = _proxy(self.url) if trust_env else None
+        if transport is None and proxy is None:
+            transport = Transport(context, keep=_KEEPALIVE_SECONDS)
+        self._transport = transport or httpx.AsyncHTTPTransport(
+            verify=context,
+            proxy=proxy,
             limits=httpx.Limits(
                 max_connections=limits.concurrency,
                 max_keepalive_connections=limits.concurrency,
                 keepalive_expiry=_KEEPALIVE_SECONDS,
             ),
         )
+        self._url = lru_cache(maxsize=1024)(httpx.URL)
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._transport.aclose()
 
     def request(
         self,
@@ -127,16 +149,25 @@ class Wire:
         params: Mapping[str, str | int] | None = None,
         json: JsonValue = None,
         form: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> httpx.Request:
         """A request for a path below the server's URL."""
         limits = self._limits
         read = limits.start if purpose is Purpose.START else limits.read
         timeout = httpx.Timeout(read, connect=limits.connect, pool=limits.call)
-        return self._http.build_request(
-            method, f"{self.url}{path}", params=params, json=json, data=form, timeout=timeout
+        request = httpx.Request(
+            method,
+            self._url(f"{self.url}{path}"),
+            params=params,
+            headers=_HEADERS,
+            json=json,
+            data=form,
+            extensions={"timeout": timeout.as_dict()},
         )
+        request.headers.update(headers)
+        return request
 
-    async def send(self, request: httpx.Request, purpose: Purpose) -> httpx.Response:
+    async def send(self, request: httpx.Request, purpose: Purpose) -> Answer:
         """The answer, whatever its status.
 
         A kept connection may have died meanwhile: what may be asked twice is asked again, once.
@@ -147,7 +178,7 @@ class Wire:
                 begin = self._now()
                 try:
                     async with asyncio.timeout(self._limits.call):
-                        answer = await self._http.send(request)
+                        answer = await self._exchange(request)
                 except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
                     if again and isinstance(error, _BROKEN):
                         again = False
@@ -158,6 +189,19 @@ class Wire:
                     return answer
                 break
         raise failure
+
+    async def _exchange(self, request: httpx.Request) -> Answer:
+        if isinstance(self._transport, Transport):
+            raw = await self._transport.exchange(request)
+            headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw.headers}
+            if "content-encoding" not in headers:
+                return PlainAnswer(request, raw.status, headers, b"".join(raw.body))
+            answer = httpx.Response(raw.status, headers=raw.headers, content=b"".join(raw.body))
+        else:
+            answer = await self._transport.handle_async_request(request)
+        answer.request = request
+        await answer.aread()
+        return answer
 
     @property
     def skew(self) -> timedelta:
@@ -172,7 +216,7 @@ class Wire:
         """How much `skew` may be out: by the Date's grain, and half the length of the call that told it."""
         return self._within
 
-    def _note_clock(self, answer: httpx.Response, begin: datetime, end: datetime) -> None:
+    def _note_clock(self, answer: Answer, begin: datetime, end: datetime) -> None:
         """Correct `skew` where this answer tells it better than the one before, or contradicts it."""
         date = http_date(answer.headers.get("date", ""))
         if date is None or "age" in answer.headers:
