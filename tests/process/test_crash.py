@@ -163,16 +163,18 @@ def test_a_name_that_is_taken(everywhere: Everywhere) -> None:
         theirs = runnable if before else on.seeder.runnable(f"{on.name}-other")
         on.daemon.write({on.name: {**runnable.target, "every": "2s", "config": model("rf")}})
         on.daemon.start()
-        moment = (datetime.now(UTC) + timedelta(seconds=8 if before else 4)).replace(microsecond=0)
+        ahead = 20 if before else 10  # a busy server takes its time, and what is from before is so by more than 5 s
+        moment = (datetime.now(UTC) + timedelta(seconds=ahead)).replace(microsecond=0)
         taken = text_of(moment + timedelta(seconds=moment.second % 2))
         run = on.seeder.fire(theirs, {"run_name": run_name(on.name, taken), **model("svc")})
         until(lambda: any(row["fire_time"] > taken for row in on.daemon.started()))
+        said = on.daemon.wait_for("fire.failed")
         [row] = [row for row in on.daemon.history() if row["fire_time"] == taken]
         assert (row["state"], row["reason"], row["run_id"]) == ("failed", "name_taken", None)
         assert run["id"] in row["message"]
-        [said] = on.daemon.events("fire.failed")
         assert (said["reason"], said["fire_time"], said["level"]) == ("name_taken", taken, "error")
         on.daemon.finish()
+        assert on.daemon.events("fire.failed") == [said]
         ours = [other for other in on.seeder.runs(f"{on.name}-2") if other["id"] != run["id"]]
         same_runs(on.daemon.started(), ours)
 
