@@ -323,6 +323,7 @@ def forward_and_reloaded(stage: Staging) -> None:
     on.become("latest", of_day({"01:40..02:20": "catchup_latest", "02:30": "started"}))
     on.become("none", of_day({"01:40..02:30": "catchup_none"}))
     on.become("gone", of_day({"01:40..02:30": "catchup_none"}))
+    on.daemon.finish()
     on.check()
 
 
