@@ -20,7 +20,7 @@ from zendaemon.core.changes import Changes, changes
 from zendaemon.core.errors import JournalError, ZendaemonError
 from zendaemon.core.fire import FireState, by_hand
 from zendaemon.core.planning import Standing, plan, rule_text
-from zendaemon.core.schedule import Overlap, Schedule, ScheduleSet
+from zendaemon.core.schedule import Schedule, ScheduleSet
 from zendaemon.events import say_closed
 from zendaemon.pauses import Pauses
 
@@ -42,7 +42,7 @@ TICK = 0.5
 """Seconds between two looks at the clocks."""
 _JOURNAL_RETRY = 1.0
 _FIRST_CLAIMS, _CLAIMS = 50, 250
-"""The fires after which what was planned is claimed, before more is: soon, so that the first starts wait for few."""
+"""The fires after which what was planned is claimed: soon, so that the first starts wait for few."""
 _SLICE = 20
 """The most fires of one schedule that are claimed at once; a catch-up goes on with the next wake."""
 _BACKLOG = 20
@@ -295,5 +295,5 @@ class Engine:
         self._look_for_held(fire.schedule)
 
     def _look_for_held(self, name: str) -> None:
-        if (schedule := self.schedules.schedules.get(name)) and schedule.overlap is Overlap.BUFFER_ONE:
+        if (schedule := self.schedules.schedules.get(name)) and schedule.overlap == "buffer_one":
             self.wake([name])

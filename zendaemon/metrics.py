@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from zendaemon import __version__, clock
 from zendaemon.core.errors import JournalError
 from zendaemon.core.fire import FireState, Reason
-from zendaemon.core.run import TERMINAL
+from zendaemon.core.run import DELETED, TERMINAL
 from zendaemon.core.shown import ScheduleState
 from zendaemon.events import Outcome
 
@@ -35,7 +35,14 @@ DURATION_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 REASONS: dict[FireState, tuple[Reason | None, ...]] = {
     FireState.STARTED: (None,),
-    FireState.SKIPPED: (Reason.OVERLAP, Reason.EXCLUDED, Reason.MAX_RUNS, Reason.PAUSED),
+    FireState.SKIPPED: (
+        Reason.OVERLAP,
+        Reason.EXCLUDED,
+        Reason.MAX_RUNS,
+        Reason.PAUSED,
+        Reason.DEPENDENCY,
+        Reason.CONDITION,
+    ),
     FireState.MISSED: (Reason.CATCHUP_NONE, Reason.CATCHUP_LATEST, Reason.CATCHUP_WINDOW, Reason.REMOVED),
     FireState.FAILED: (
         Reason.REMOVED,
@@ -44,11 +51,12 @@ REASONS: dict[FireState, tuple[Reason | None, ...]] = {
         Reason.REJECTED,
         Reason.NAME_TAKEN,
         Reason.RETRIES_EXHAUSTED,
+        Reason.OVERLAP,
     ),
 }
 """The series that are there from the beginning, at 0: what Prometheus sees for the first time at 1 is no increase."""
 
-_ENDS = TERMINAL | {"deleted"}
+_ENDS = TERMINAL | {DELETED}
 _OTHER = "other"
 
 _MIRRORED: dict[str, str] = {

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from zendaemon.core.errors import JournalError, ServerError
-from zendaemon.core.run import QUEUED, TERMINAL
+from zendaemon.core.run import DELETED, FAILED, QUEUED, TERMINAL
 from zendaemon.events import Observers
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ log = structlog.get_logger()
 _PER_SECOND = 5
 _FIRST, _LONGEST = 2.0, 300.0
 _GIVE_UP = timedelta(days=2)
-_FAILED = frozenset({"failed", "cancelled"})
 
 
 class Server(Protocol):
@@ -109,7 +108,7 @@ class Runs:
     def _say(self, before: Fire, seen: Fire, age: timedelta) -> None:
         bound = {"schedule": seen.schedule, "fire_key": str(seen.key), "run_id": seen.run_id, "run_name": seen.run_name}
         if seen.run_status != before.run_status:
-            level = log.error if seen.run_status in _FAILED else log.info
+            level = log.error if seen.run_status in FAILED else log.info
             begun = before.run_status in QUEUED
             level(
                 "run.status", status=seen.run_status, was=before.run_status, reason=seen.message, begun=begun, **bound
@@ -122,7 +121,7 @@ class Runs:
 def _as_seen(fire: Fire, run: Run | None, now: datetime) -> Fire:
     """The fire with what the server says of its run at `now`. When a run that is gone ended is told by nobody."""
     if run is None:
-        return replace(fire, run_status="deleted", message=None)
+        return replace(fire, run_status=DELETED, message=None)
     started_at = run.started_at or fire.run_started_at
     ended_at = None if run.active else run.ended_at or now
     if started_at is not None and ended_at is not None:  # two clocks may have told them

@@ -379,7 +379,7 @@ async def test_a_journal_of_an_older_version_is_brought_up_with_its_rows(path: P
         assert list(read_history(url(path))) == [STARTED] == await journal.followed()
         assert await journal.run_counts(["nightly"]) == {"nightly": 1}
         assert await journal.sync({"nightly": "1"}, [], TIME + HOUR) == {"nightly": TIME}
-    assert sql(path, "select version_num from alembic_version") == [("0005",)]
+    assert sql(path, "select version_num from alembic_version") == [("0006",)]
     assert sql(path, "select name, pruned_runs from schedules") == [("nightly", 0)]
 
 

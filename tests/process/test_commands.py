@@ -41,6 +41,8 @@ FIRE = {
     "decided_at",
     "run_started_at",
     "run_ended_at",
+    "earlier_runs",
+    "retry_at",
 }
 PAUSE = {"schedule", "since", "until", "note", "by"}
 TARGET = {"schedule", "target", "kind", "id", "resolved_at", "error"}

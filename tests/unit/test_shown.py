@@ -35,4 +35,6 @@ def test_a_fire_has_the_keys_of_history() -> None:
         "decided_at": "2026-11-23T02:00:00Z",
         "run_started_at": "2026-11-23T02:00:01Z",
         "run_ended_at": None,
+        "earlier_runs": [],
+        "retry_at": None,
     }

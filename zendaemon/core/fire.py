@@ -37,6 +37,8 @@ class Reason(StrEnum):
     EXCLUDED = "excluded"
     MAX_RUNS = "max_runs"
     PAUSED = "paused"
+    DEPENDENCY = "dependency"
+    CONDITION = "condition"
     CATCHUP_NONE = "catchup_none"
     CATCHUP_LATEST = "catchup_latest"
     CATCHUP_WINDOW = "catchup_window"
@@ -50,11 +52,22 @@ class Reason(StrEnum):
 
 TRANSITIONS: dict[FireState, frozenset[FireState]] = {
     FireState.CLAIMED: frozenset({FireState.STARTED, FireState.FAILED, FireState.SKIPPED, FireState.MISSED}),
-    FireState.STARTED: frozenset(),
+    FireState.STARTED: frozenset({FireState.CLAIMED}),  # for another run, after one that failed
     FireState.FAILED: frozenset(),
     FireState.SKIPPED: frozenset(),
     FireState.MISSED: frozenset(),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierRun:
+    """A run of a fire that failed, and that another one was started after. Instants as those of Fire."""
+
+    run_id: str
+    run_name: str
+    run_status: str
+    run_started_at: datetime | None
+    run_ended_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +77,8 @@ class Fire:
     `through` is set on a `missed` or `skipped` row that stands for every fire time of `rule` (a trigger as JSON) from
     `fire_time` to `through`. `lateness_seconds` is the start of the first attempt minus the fire time.
     `run_started_at` and `run_ended_at` are by the server's clock; where it does not tell the end, by ours when we saw
-    it. The end is never before the start.
+    it. The end is never before the start. `earlier_runs` are those that failed before `run_id`, the first one first;
+    at `retry_at` the next one is due.
     """
 
     schedule: str
@@ -85,6 +99,8 @@ class Fire:
     rule: str | None = None
     run_started_at: datetime | None = None
     run_ended_at: datetime | None = None
+    earlier_runs: tuple[EarlierRun, ...] = ()
+    retry_at: datetime | None = None
 
     @property
     def key(self) -> UUID:
@@ -92,7 +108,7 @@ class Fire:
 
     @property
     def final(self) -> bool:
-        return not TRANSITIONS[self.state]
+        return self.state is not FireState.CLAIMED
 
 
 def instant_text(instant: datetime) -> str:

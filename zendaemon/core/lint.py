@@ -13,7 +13,7 @@ from zendaemon.core.duration import format_duration
 from zendaemon.core.explain import explain_cron
 from zendaemon.core.fields import NAMES, SPANS, values
 from zendaemon.core.near import did_you_mean
-from zendaemon.core.schedule import Catchup
+from zendaemon.core.policy import Catchup
 from zendaemon.core.zones import RENAMED
 
 if TYPE_CHECKING:

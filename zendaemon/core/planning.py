@@ -15,7 +15,7 @@ from itertools import chain, count, islice
 from typing import TYPE_CHECKING
 
 from zendaemon.core.fire import Fire, FireState, Reason, run_name
-from zendaemon.core.schedule import Catchup, Overlap
+from zendaemon.core.policy import Catchup, Overlap
 from zendaemon.core.trigger import EPOCH, Trigger
 
 if TYPE_CHECKING:

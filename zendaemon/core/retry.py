@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from zendaemon.core.errors import ZendaemonError
-    from zendaemon.core.schedule import Retry
+    from zendaemon.core.policy import Retry
 
 UNAUTHORIZED_DELAY = 60.0
 """Seconds between attempts while the credentials are refused: failed logins are to be spaced (zenml-api.md, 2)."""

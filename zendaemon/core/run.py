@@ -12,6 +12,13 @@ from pydantic import JsonValue  # noqa: TC002
 TERMINAL = frozenset({"completed", "cached", "failed", "stopped", "retried", "cancelled", "skipped"})
 """Run statuses that end a run, over all generations; unknown ones are not terminal (zenml-api.md, section 5)."""
 
+SUCCEEDED = frozenset({"completed", "cached", "skipped"})
+FAILED = frozenset({"failed", "cancelled"})
+"""What ends a run otherwise (`stopped`, `retried`, `deleted`) is neither success nor failure: somebody wanted it so."""
+
+DELETED = "deleted"
+"""Our word for the status of a run that the server has no more."""
+
 QUEUED = frozenset({"initializing", "queued"})
 """Statuses of a run that the server has accepted and not yet begun."""
 
@@ -43,7 +50,8 @@ class Resolved:
 
     `base` is the config that the overrides are laid over (templates of servers that want every step parameter).
     `unique_names` is false where the server checks a run's name and then inserts it (up to 0.62), so that a lost
-    request must have ended before the next POST.
+    request must have ended before the next POST. `stops_runs` tells whether the server has a route to stop a run
+    (0.85 and later).
     """
 
     kind: Literal["build", "template", "snapshot"]
@@ -56,4 +64,5 @@ class Resolved:
     base: Mapping[str, JsonValue] = field(default_factory=dict)
     unique_names: bool = True
     sends_tags: bool = True
+    stops_runs: bool = True
     warnings: tuple[str, ...] = ()

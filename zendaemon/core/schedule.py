@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from enum import StrEnum
-from functools import cached_property, lru_cache
+from datetime import datetime, timedelta
+from functools import cached_property
 from hashlib import sha256
 from typing import Annotated, Literal, Self
 from uuid import UUID
-from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    PrivateAttr,
-    StrictBool,
-    StringConstraints,
-    model_validator,
+from pydantic import BeforeValidator, Field, JsonValue, PrivateAttr, StrictBool, model_validator
+
+from zendaemon.core.exclusion import Calendar, Exclusion, Span
+from zendaemon.core.policy import Catchup, Channels, Condition, Overlap, OverlapScope, Retry, RunFailure, Sla
+from zendaemon.core.shape import (
+    Code,
+    Expression,
+    Interval,
+    Name,
+    NotNegative,
+    Positive,
+    Rule,
+    Shape,
+    Text,
+    Timezone,
+    When,
+    many,
 )
-
-from zendaemon.core.cron import Cron
-from zendaemon.core.duration import Duration
-from zendaemon.core.exclusion import YEARS, Calendar, Exclusion, Span, check_rule
-from zendaemon.core.near import did_you_mean
 from zendaemon.core.trigger import Trigger, to_utc
 
 TRIGGER_KEYS = ("cron", "every", "at")
 TARGET_KEYS = ("pipeline", "build", "template", "snapshot")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
-_LONGEST = timedelta(days=3660)
 _TICK = timedelta(microseconds=1)
 _EXCLUSIONS = 30_000
 MAX_RULES = 10_000
@@ -48,138 +44,6 @@ class KeyedError(ValueError):
         super().__init__(message)
         self.key = key
         self.about = about
-
-
-class Overlap(StrEnum):
-    """What becomes of a fire that comes due while a run of its schedule is active."""
-
-    ALLOW = "allow"
-    SKIP = "skip"
-    BUFFER_ONE = "buffer_one"
-    CANCEL_RUNNING = "cancel_running"
-
-
-class Catchup(StrEnum):
-    """Which misfires are still started: none, the latest, or all, within `catchup_window`."""
-
-    NONE = "none"
-    LATEST = "latest"
-    ALL = "all"
-
-
-def _many(value: object) -> object:
-    return value if isinstance(value, list | tuple) else (value,)
-
-
-def _as_text(value: object) -> object:
-    if isinstance(value, float):
-        raise ValueError(f"write it in quotes: a bare {value} is read as a number and loses its zeros")  # noqa: TRY004
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _as_rule(value: object) -> object:
-    if isinstance(value, dict) and len(value) == 1 and "calendar" in value:
-        raise ValueError("calendar has a blank after its colon; write calendar:name, without blanks")
-    return value
-
-
-@lru_cache(maxsize=1)
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
-
-
-@lru_cache(maxsize=1024)
-def _zone_remedy(name: str) -> str:
-    return did_you_mean(name, _zones()) or "use an IANA name such as Europe/Berlin"
-
-
-def check_zone(name: str) -> str:
-    """The name of a time zone, as it is. Raises ValueError for what is none."""
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        shown = name if len(name) <= 60 else f"{name[:59]}…"
-        raise ValueError(f"unknown time zone {shown!r}; {_zone_remedy(name[:60])}") from None
-    return name
-
-
-def _when(value: object) -> object:
-    if isinstance(value, date):
-        return value
-    try:
-        text = value if isinstance(value, str) else ""
-        when = date.fromisoformat(text) if _DATE.fullmatch(text) else datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(
-            f"{value!r} is no date or time; write 2026-12-01, 2026-12-01T02:00:00 or 2026-12-01T02:00:00Z"
-        ) from None
-    if when.year not in YEARS:
-        raise ValueError(f"the year {when.year} is out of range; give one from {YEARS[0]} to {YEARS[-1]}")
-    return when
-
-
-def _bounded(value: timedelta) -> timedelta:
-    if value > _LONGEST:
-        raise ValueError(f"must be at most {_LONGEST.days}d (ten years)")
-    return value
-
-
-def _positive(value: timedelta) -> timedelta:
-    if value <= timedelta():
-        raise ValueError("must be longer than zero")
-    return value
-
-
-def _not_negative(value: timedelta) -> timedelta:
-    if value < timedelta():
-        raise ValueError("must not be negative")
-    return value
-
-
-def _whole_seconds(value: timedelta) -> timedelta:
-    if value < timedelta(seconds=1) or value % timedelta(seconds=1):
-        raise ValueError("must be one second or more, in whole seconds")
-    return value
-
-
-def _expression(value: str) -> str:
-    Cron(value)
-    return value
-
-
-def _supported(value: Overlap) -> Overlap:
-    if value is Overlap.CANCEL_RUNNING:
-        raise ValueError("cancel_running is not supported by this version; use skip or buffer_one")
-    return value
-
-
-Expression = Annotated[str, AfterValidator(_expression)]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
-Text = Annotated[str, BeforeValidator(_as_text), StringConstraints(min_length=1, max_length=255)]
-Timezone = Annotated[str, AfterValidator(check_zone)]
-When = Annotated[datetime | date, BeforeValidator(_when)]
-Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=100)]
-Rule = Annotated[str, BeforeValidator(_as_rule), AfterValidator(check_rule)]
-Positive = Annotated[Duration, AfterValidator(_bounded), AfterValidator(_positive)]
-NotNegative = Annotated[Duration, AfterValidator(_bounded), AfterValidator(_not_negative)]
-Interval = Annotated[Duration, AfterValidator(_bounded), AfterValidator(_whole_seconds)]
-
-
-class Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
-
-
-class Retry(Shape):
-    """How a fire whose attempt failed is tried again.
-
-    The wait before the next attempt is random between zero and `initial_delay * multiplier ** n`, at most `max_delay`.
-    Without `max_attempts` only `catchup_window` ends the patience. A 429 for want of a start slot is no failure.
-    """
-
-    max_attempts: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
-    initial_delay: Positive = timedelta(seconds=1)
-    max_delay: Positive = timedelta(minutes=5)
-    multiplier: Annotated[float, Field(strict=True, ge=1, le=100)] = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,20 +85,30 @@ class Schedule(Shape):
     template: Text | None = None
     snapshot: Text | None = None
     project: Text | None = None
-    cron: Annotated[tuple[Expression, ...], BeforeValidator(_many)] = ()
+    cron: Annotated[tuple[Expression, ...], BeforeValidator(many)] = ()
     every: Interval | None = None
-    at: Annotated[tuple[When, ...], BeforeValidator(_many)] = ()
+    at: Annotated[tuple[When, ...], BeforeValidator(many)] = ()
     timezone: Timezone = "UTC"
     start_time: When | None = None
     end_time: When | None = None
-    exclude: Annotated[tuple[Rule, ...], BeforeValidator(_many), Field(max_length=MAX_RULES)] = ()
+    exclude: Annotated[tuple[Rule, ...], BeforeValidator(many), Field(max_length=MAX_RULES)] = ()
     jitter: NotNegative = timedelta()
     enabled: StrictBool = True
-    overlap: Annotated[Overlap, AfterValidator(_supported)] = Overlap.ALLOW
+    overlap: Overlap = Overlap.ALLOW
+    overlap_scope: OverlapScope = OverlapScope.SCHEDULE
+    overlap_timeout: Positive = timedelta(days=7)
     catchup: Catchup = Catchup.LATEST
     catchup_window: Positive = timedelta(hours=1)
     retry: Retry = Retry()
     pause_after_failures: Annotated[int, Field(strict=True, ge=1)] | None = None
+    on_run_failure: RunFailure | None = None
+    stuck_after: Positive | None = None
+    depends_on: Annotated[tuple[Name, ...], BeforeValidator(many)] = ()
+    only_if_last_succeeded: StrictBool = True
+    when: Annotated[tuple[Condition, ...], BeforeValidator(many)] = ()
+    sla: Sla | None = None
+    notify: Channels | None = None
+    heartbeat_url: Text | None = None
     max_runs: Annotated[int, Field(strict=True, ge=1)] | None = None
     priority: Annotated[int, Field(strict=True, ge=0, le=100)] = 50
     tags: tuple[Text, ...] = ()
@@ -278,6 +152,17 @@ class Schedule(Shape):
         if start and end and end <= start:
             about = ("start_time", "end_time")
             raise KeyedError(about[1], "has an end_time that is not after its start_time; give a later one", about)
+        return self
+
+    @model_validator(mode="after")
+    def _can_cancel(self) -> Self:
+        if self.overlap is Overlap.CANCEL_RUNNING:
+            if self.target.kind == "build":
+                text = "has cancel_running, and servers that start builds (up to 0.62) cannot stop runs; use skip"
+                raise KeyedError("overlap", f"{text} or buffer_one", ("overlap",))
+            if self.overlap_scope is OverlapScope.PIPELINE:
+                text = "has cancel_running with overlap_scope: pipeline, which would stop runs of other people; use"
+                raise KeyedError("overlap_scope", f"{text} overlap_scope: schedule", ("overlap", "overlap_scope"))
         return self
 
     @cached_property

@@ -26,6 +26,16 @@ class Shown(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
+class ShownRun(Shown):
+    """A run of a fire that failed, and that another one was started after."""
+
+    run_id: str
+    run_name: str
+    run_status: str
+    run_started_at: Instant | None
+    run_ended_at: Instant | None
+
+
 class ShownFire(Shown):
     """A fire, as `history` has it. `lateness_seconds` is the start of the first attempt minus the fire time."""
 
@@ -43,6 +53,8 @@ class ShownFire(Shown):
     decided_at: Instant | None
     run_started_at: Instant | None
     run_ended_at: Instant | None
+    earlier_runs: tuple[ShownRun, ...]
+    retry_at: Instant | None
 
     @classmethod
     def of(cls, fire: Fire) -> Self:

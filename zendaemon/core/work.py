@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from zendaemon.core import retry
 from zendaemon.core.errors import Rejected, Unauthorized, Unavailable, Uncertain, Unresolved
 from zendaemon.core.fire import FireState
-from zendaemon.core.schedule import Overlap
+from zendaemon.core.policy import Overlap
 
 if TYPE_CHECKING:
     from zendaemon.core.errors import ZendaemonError

@@ -6,10 +6,11 @@ from collections import Counter
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import bindparam, delete, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from zendaemon.core.fire import Fire, FireState, Reason
+from zendaemon.core.fire import EarlierRun, Fire, FireState, Reason
 from zendaemon.core.pause import Pause
 from zendaemon.journal.tables import FOLLOWED, RUN, fires, pauses, resolved, schedules
 
@@ -23,6 +24,7 @@ _FIELDS = tuple(field.name for field in fields(Fire))
 COLUMNS = [fires.c[name] for name in _FIELDS]
 _KEY = ("schedule", "fire_time", "manual")
 _BATCH = 500
+_EARLIER = TypeAdapter(tuple[EarlierRun, ...])
 
 
 def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
@@ -35,6 +37,7 @@ def _row(fire: Fire, *, followed: bool = False) -> dict[str, Any]:
     for name in ("message", "run_id", "run_status"):  # a server's text may have half characters; no database takes them
         if row[name] is not None:
             row[name] = row[name].encode(errors="replace").decode()
+    row["earlier_runs"] = _EARLIER.dump_json(fire.earlier_runs).decode() if fire.earlier_runs else None
     return row
 
 
@@ -43,6 +46,7 @@ def as_fire(row: Any) -> Fire:  # noqa: ANN401 - a row of any width
     values = dict(zip(_FIELDS, row, strict=False))
     values["state"] = FireState(values["state"])
     values["reason"] = Reason(values["reason"]) if values["reason"] else None
+    values["earlier_runs"] = _EARLIER.validate_json(values["earlier_runs"]) if values["earlier_runs"] else ()
     return Fire(**values)
 
 

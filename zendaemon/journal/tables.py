@@ -44,9 +44,10 @@ metadata = MetaData()
 LATEST = "coalesce(through, fire_time)"
 """The last fire time that a row stands for: what history is sorted by, so it is indexed."""
 FOLLOWED = "followed"
+RETRIED = "retry_at is not null"
 RUN = "state = 'started' and not manual"
 TROUBLE = "(state in ('failed', 'missed') or run_status = 'failed')"
-"""These three are written in queries as they are in their indexes, or SQLite would not take the index."""
+"""These four are written in queries as they are in their indexes, or SQLite would not take the index."""
 
 schedules = Table(
     "schedules",
@@ -81,6 +82,9 @@ fires = Table(
     Column("rule", Text),
     Column("run_started_at", Instant),
     Column("run_ended_at", Instant),
+    # JSON: a list of EarlierRun as mappings; null where there is none.
+    Column("earlier_runs", Text),
+    Column("retry_at", Instant),
     # True while the run's status is still to be read from the server.
     Column("followed", Boolean, nullable=False),
     UniqueConstraint("schedule", "fire_time", "manual", name="one_row_a_fire"),
@@ -88,6 +92,7 @@ fires = Table(
     Index("fires_latest_of_schedule", "schedule", text(LATEST), "id"),
     Index("fires_claimed", "id", sqlite_where=text("state = 'claimed'"), postgresql_where=text("state = 'claimed'")),
     Index("fires_followed", "id", sqlite_where=text(FOLLOWED), postgresql_where=text(FOLLOWED)),
+    Index("fires_retried", "id", sqlite_where=text(RETRIED), postgresql_where=text(RETRIED)),
     Index("fires_runs", "schedule", sqlite_where=text(RUN), postgresql_where=text(RUN)),
     Index("fires_trouble", text(LATEST), "id", sqlite_where=text(TROUBLE), postgresql_where=text(TROUBLE)),
 )

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from zendaemon.core.errors import Problem
 from zendaemon.core.exclusion import REFERENCE, Calendar, parse_days, referred
 from zendaemon.core.near import did_you_mean
-from zendaemon.core.schedule import MAX_RULES, check_zone
+from zendaemon.core.schedule import MAX_RULES
+from zendaemon.core.shape import check_zone
 from zendaemon.core.trigger import to_utc
 from zendaemon.loader.files import beside, find_beside, name_of, read, reason
 from zendaemon.loader.ics import Covered, expansion, read_calendar

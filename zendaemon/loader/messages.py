@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING
 
 from zendaemon.core.errors import ZendaemonError
 from zendaemon.core.near import did_you_mean
-from zendaemon.core.schedule import KeyedError, Retry, Schedule
+from zendaemon.core.policy import Condition, Retry, RunFailure, Sla
+from zendaemon.core.schedule import KeyedError, Schedule
 from zendaemon.loader.report import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic_core import ErrorDetails
+
+    from zendaemon.core.shape import Shape
 
 SCHEDULE_KEYS = tuple(key for key in Schedule.model_fields if key != "name")
 CONFIG_KEYS = (
@@ -71,6 +76,9 @@ _WANTED = {
 }
 
 
+_NESTED: Mapping[str, type[Shape]] = {"retry": Retry, "on_run_failure": RunFailure, "sla": Sla, "when": Condition}
+
+
 def explain(error: ErrorDetails, subject: str) -> tuple[str, str]:
     """Message and remedy of an error; `subject` is what a problem between keys is said of: `schedule 'nightly'`."""
     key = ".".join(part for part in error["loc"] if isinstance(part, str))
@@ -78,7 +86,7 @@ def explain(error: ErrorDetails, subject: str) -> tuple[str, str]:
     if kind == "value_error":
         return _own(context["error"], key, subject)
     if kind == "extra_forbidden":
-        return unknown_key(str(error["loc"][-1]), nested=len(error["loc"]) > 1)
+        return unknown_key(str(error["loc"][-1]), below=str(error["loc"][0]) if len(error["loc"]) > 1 else None)
     if kind in _WANTED:
         wanted, remedy = _WANTED[kind]
         fits = kind != "string_type" or not isinstance(error["input"], dict | list | None)
@@ -120,11 +128,11 @@ def _own(error: Exception, key: str, subject: str) -> tuple[str, str]:
     return f"{key}{' ' if message.startswith('must') else ': '}{message}", remedy
 
 
-def unknown_key(key: str, *, nested: bool = False) -> tuple[str, str]:
-    """An unknown key of a schedule, or of `retry` when nested."""
-    if nested:
-        known = tuple(Retry.model_fields)
-        return f"unknown key {shown(key)} in retry", did_you_mean(key, known) or f"it takes {', '.join(known)}"
+def unknown_key(key: str, *, below: str | None = None) -> tuple[str, str]:
+    """An unknown key of a schedule, or of the mapping `below` one of its keys."""
+    if below is not None:
+        known = tuple(_NESTED[below].model_fields)
+        return f"unknown key {shown(key)} in {below}", did_you_mean(key, known) or f"it takes {', '.join(known)}"
     if key in _OTHER_WORDS:
         return f"unknown key {shown(key)}", f"did you mean {_OTHER_WORDS[key]}?"
     if key in CONFIG_KEYS:

@@ -30,7 +30,7 @@ MAX_EXPANDED = 1_000_000
 _SECTIONS = ("schedules", "defaults", "calendars")
 _TARGET = (*TARGET_KEYS, "version")
 _CALENDAR = {*TRIGGER_KEYS, "timezone", "start_time", "end_time", "exclude"}
-_DEEP = ("retry", "config")
+_DEEP = ("retry", "on_run_failure", "sla", "config")
 _STAND_INS: dict[str, JsonValue] = {
     "cron": "0 0 * * *",
     "every": "1h",
@@ -265,7 +265,7 @@ def _mend(data: dict[str, JsonValue], keys: tuple[str, ...], *, clash: bool) -> 
 
 
 def overlay(below: Node, above: Node) -> Node:
-    """`above` with the defaults of `below`: its own trigger and target replace theirs whole, retry and config merge."""
+    """`above` with the defaults of `below`: its own trigger and target replace theirs whole, `_DEEP` merge."""
     if not below.items:
         return above
     given = {key for key, child in above.mapping().items() if child.value is not None}

@@ -25,6 +25,8 @@ REASONS: Mapping[Reason, str] = {
     Reason.EXCLUDED: "the fire time is excluded",
     Reason.MAX_RUNS: "the schedule has had its runs (max_runs)",
     Reason.PAUSED: "the schedule was paused",
+    Reason.DEPENDENCY: "the last run of a schedule that it depends on did not succeed",
+    Reason.CONDITION: "a condition on the server did not hold",
     Reason.CATCHUP_NONE: "it came due while the daemon was down, and catchup is none",
     Reason.CATCHUP_LATEST: "it came due while the daemon was down, and a later fire was started in its place",
     Reason.CATCHUP_WINDOW: "it could not be started within its catch-up window",
