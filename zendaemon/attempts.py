@@ -26,10 +26,11 @@ from zendaemon.core.errors import (
     Unresolved,
     ZendaemonError,
 )
-from zendaemon.core.fire import Fire, FireState, Reason, lateness, run_config
-from zendaemon.core.run import QUEUED
-from zendaemon.core.work import CLOCK_TOLERANCE, Work, may_have_run, rank, started
-from zendaemon.events import Observers, attempt, fire_values, say_closed, say_retry
+from zendaemon.core.fire import Fire, FireState, Reason, lateness, not_again, run_config
+from zendaemon.core.ownership import Clocks, foreign, settles_in
+from zendaemon.core.work import Work, may_have_run, rank, started
+from zendaemon.events import Observers, attempt, fire_values, say_closed, say_retry, say_run_again
+from zendaemon.gates import Shut, Wait
 from zendaemon.queue import Queue
 from zendaemon.records import Records
 
@@ -43,13 +44,12 @@ if TYPE_CHECKING:
     from zendaemon.core.run import Resolved, Run
     from zendaemon.core.schedule import Schedule
     from zendaemon.events import Observer
+    from zendaemon.gates import Gates
     from zendaemon.journal import Journal
     from zendaemon.targets import Targets
 
 log = structlog.get_logger()
 
-SETTLES = timedelta(seconds=2)
-"""How old a run must be that a look-up found: a server that finds no free slot makes the row, then takes it back."""
 _LOOK_AGAIN = 5.0
 _AFTER_ERROR = 30.0
 _BEHIND_OTHERS = 0.05
@@ -97,6 +97,7 @@ class Attempts:
         server: Server,
         targets: Targets,
         journal: Journal,
+        gates: Gates,
         *,
         now: Callable[[], datetime],
         elapsed: Callable[[], float],
@@ -107,12 +108,14 @@ class Attempts:
     ) -> None:
         self._server = server
         self._targets = targets
+        self._gates = gates
         self._now = now
         self._elapsed = elapsed
         self._settle_after = settle_after.total_seconds()
         self._random = random.Random(seed)  # noqa: S311 - jitter, not secrets
         self._asking: set[asyncio.Task[None]] = set()
         self._deadlines: list[datetime] = []
+        self._again: dict[UUID, bool] = {}
         self._removed = asyncio.Semaphore(_REMOVED_AT_ONCE)
         self._records = Records(journal, self._closed)
         self.queue = Queue(
@@ -257,6 +260,7 @@ class Attempts:
             if work.end is not None or self._now() >= work.deadline or not resolved.unique_names:
                 self._check_lost(work)
             work.ask_first = False
+        await self._pass_gates(work, resolved)
         try:
             config = run_config(work.schedule, fire.fire_time, name)
         except ValueError as error:
@@ -266,7 +270,17 @@ class Attempts:
         work.asking = False
         work.fire = replace(fire, attempts=fire.attempts + 1)
         with attempt(work.fire, self.observer, self._elapsed):
-            return await self._server.start(resolved, config, work.schedule.tags, fire.key)
+            return await self._server.start(resolved, config, work.schedule.tags, fire.start_key)
+
+    async def _pass_gates(self, work: Work, resolved: Resolved) -> None:
+        """Raise _NotSettled while the fire is to wait, or a lost request may have made its run; then _Lapsed."""
+        match await self._gates.verdict(work, resolved):
+            case Wait(seconds, why):
+                work.failure = why
+                raise _NotSettled(seconds)
+            case Shut(end, why):
+                work.end, work.failure, work.ask_first = end, why, True
+                self._check_lost(work)
 
     def _check_lost(self, work: Work) -> None:
         """Of a run that is not there: raise _NotSettled while a lost request may make it, then _Lapsed if late."""
@@ -278,22 +292,16 @@ class Attempts:
 
     def _check_ours(self, work: Work, run: Run, resolved: Resolved) -> None:
         """Raise NameTaken, with the run's id, when the run of that name cannot be this fire's."""
-        if run.pipeline_id is not None and run.pipeline_id != resolved.pipeline_id:
-            raise _Foreign(f"run {run.id} of another pipeline has the name {run.name!r}")
-        since = work.asked_for_at - CLOCK_TOLERANCE - self._server.skew_within
-        if run.created is None or (work.skew is not None and run.created >= since + work.skew):
-            return  # by the server's clock as it was when the fire came into our hands
-        if self._age(run) > work.age(self._now(), self._elapsed()) + self._server.skew_within:
-            raise _Foreign(f"run {run.id} with the name {run.name!r} was there before the fire time")
+        if why := foreign(work, run, resolved, self._clocks()):
+            raise _Foreign(why)
 
     def _check_settled(self, run: Run) -> None:
         """Raise _NotSettled while the server may still take the run back."""
-        if run.status in QUEUED and run.created is not None and (left := SETTLES - self._age(run)) > timedelta():
-            raise _NotSettled(min(left, SETTLES).total_seconds())
+        if seconds := settles_in(run, self._clocks()):
+            raise _NotSettled(seconds)
 
-    def _age(self, run: Run) -> timedelta:
-        """How long ago a run was created, by the server's clock at its last answer."""
-        return self._now() + self._server.skew - (run.created or self._now())
+    def _clocks(self) -> Clocks:
+        return Clocks(self._now(), self._elapsed(), self._server.skew, self._server.skew_within)
 
     async def _settle_removed(self, fire: Fire, settle_at: float) -> None:
         while True:
@@ -372,11 +380,19 @@ class Attempts:
 
     async def _close(self, fire: Fire) -> None:
         """Have the end of a fire recorded; that is not waited for."""
+        if fire.earlier_runs:
+            self._again[fire.key] = fire.state is FireState.STARTED
+            if not self._again[fire.key]:
+                why = ": ".join(part for part in (fire.reason, fire.message) if part)
+                fire = not_again(fire, f"not run again: {why}")
         await self._records.put(replace(fire, decided_at=self._now()))
 
     def _closed(self, fire: Fire) -> None:
         self.on_closed(fire)
-        say_closed(fire, self.observer)
+        if (was_started := self._again.pop(fire.key, None)) is None:
+            say_closed(fire, self.observer)
+        else:
+            say_run_again(fire, self.observer, was_started=was_started)
 
 
 class _Foreign(NameTaken):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
 
+    from zendaemon.aftermath import Aftermath
     from zendaemon.attempts import Attempts
     from zendaemon.core.errors import Problem
     from zendaemon.core.schedule import ScheduleSet
@@ -53,6 +54,7 @@ class Daemon:
         self,
         *,
         engine: Engine,
+        aftermath: Aftermath,
         targets: Targets,
         attempts: Attempts,
         runs: Runs,
@@ -66,6 +68,7 @@ class Daemon:
         resolve_interval: timedelta,
     ) -> None:
         self._engine = engine
+        self._aftermath = aftermath
         self._targets = targets
         self._attempts = attempts
         self._runs = runs
@@ -99,6 +102,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
         self._loaded = await asyncio.to_thread(self._load, None)
         self._timers.start()
+        await self._aftermath.load()
         await self._engine.start(self._loaded.set)
         _set_apart()
         tasks = [
@@ -106,6 +110,7 @@ class Daemon:
             for name, work in (
                 ("engine", self._engine.run()),
                 ("runs", self._runs.run()),
+                ("aftermath", self._aftermath.run()),
                 ("retention", self._retention.run()),
                 ("targets", self._targets.run(self._resolve_interval)),
                 ("reloads", self._reload_on_hangup()),

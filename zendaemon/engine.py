@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from zendaemon.activity import Activity
 from zendaemon.awake import Awake, say_behind
 from zendaemon.core.changes import Changes, changes
 from zendaemon.core.errors import JournalError, ZendaemonError
 from zendaemon.core.fire import FireState, by_hand
 from zendaemon.core.planning import Standing, plan, rule_text
+from zendaemon.core.run import TERMINAL
 from zendaemon.core.schedule import Schedule, ScheduleSet
 from zendaemon.events import say_closed
+from zendaemon.marks import Marks
 from zendaemon.pauses import Pauses
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from uuid import UUID
 
+    from zendaemon.activity import Activity
     from zendaemon.attempts import Attempts
     from zendaemon.core.fire import Fire
     from zendaemon.journal import Journal
@@ -56,6 +58,7 @@ class Engine:
         self,
         *,
         journal: Journal,
+        activity: Activity,
         targets: Targets,
         attempts: Attempts,
         runs: Runs,
@@ -63,6 +66,8 @@ class Engine:
         monotonic: Callable[[], float],
     ) -> None:
         self._journal = journal
+        self.marks = Marks(journal)
+        self.activity = activity
         self._targets = targets
         self._attempts = attempts
         self._runs = runs
@@ -71,10 +76,7 @@ class Engine:
         self._deciding = asyncio.Lock()
         self._woken: set[str] = set()
         self._wake = asyncio.Event()
-        self._watermarks: dict[str, datetime] = {}
-        self._activity = Activity()
         self._behind: set[str] = set()
-        self._in_doubt = False
         self._waiting: dict[UUID, asyncio.Future[Fire]] = {}
         self.awake = Awake(now, monotonic)
         self.timers: Timers | None = None
@@ -101,10 +103,10 @@ class Engine:
         await self._targets.load()
         left = await self._journal.claims()
         for fire in left:
-            self._activity.claimed(fire)
+            self.activity.claimed(fire)
         await self.pauses.load(self._now())
         for fire in await self._journal.followed():
-            self._activity.running(fire)
+            self.activity.running(fire)
             self._runs.follow(fire)
         await self.apply(schedules)
         for fire in left:
@@ -114,7 +116,7 @@ class Engine:
         """Replace the schedule set at one instant: fires due before it by the old set, after it by the new one."""
         async with self.decided() as now:
             found = await self._replace(new, now)
-        say_behind(self._watermarks.values(), now)
+        say_behind(self.marks.values(), now)
         enabled = new.enabled()
         self._targets.watch(enabled)
         if self.timers is not None:
@@ -131,10 +133,10 @@ class Engine:
         while undecided:
             undecided = closing & await self._decide(undecided, now, closing)
         enabled = new.enabled()
-        uncounted = self._activity.uncounted(enabled)
-        self._activity.count(uncounted, await self._journal.run_counts(uncounted))
+        uncounted = self.activity.uncounted(enabled)
+        self.activity.count(uncounted, await self._journal.run_counts(uncounted))
         rules = {schedule.name: rule_text(schedule.trigger) for schedule in enabled}
-        self._watermarks = await self._journal.sync(rules, anew, now)
+        await self.marks.sync(rules, anew, now)
         self.schedules = new
         return found
 
@@ -161,18 +163,18 @@ class Engine:
         """What was due of these schedules is decided, and nothing else is in the meantime. Raises JournalError."""
         async with self._deciding:
             with self.awake.deciding() as now:
-                if self._in_doubt or self.pauses.in_doubt:
+                if self.marks.in_doubt or self.pauses.in_doubt:
                     await self._look_into_journal()
                 self._behind = self._behind.difference(names).union(await self._decide(names, now))
                 yield now
 
     def watermark(self, name: str) -> datetime | None:
-        return self._watermarks.get(name)
+        return self.marks.get(name)
 
     async def stop(self) -> None:
         """Decide nothing any more; what is being decided is finished first."""
         async with self._deciding:
-            self._watermarks = {}
+            self.marks.clear()
 
     async def run(self) -> None:
         """Decide for ever. A journal that cannot be written stops the deciding, never the task."""
@@ -186,13 +188,15 @@ class Engine:
                 self.timers.tick(now, self._monotonic())
             self._attempts.lapse()
             self._woken.update(self.pauses.lapse(now))
+            if released := self.activity.lapse(now):
+                self.wake(released)
             if self._wake.is_set():
                 await self._decide_woken()
             self._beat = self._monotonic()
 
     def _go_on(self) -> None:
         """Look at once at what could not be decided before."""
-        if self._in_doubt or self.pauses.in_doubt or (self._behind and not self._attempts.has_waiting(_BACKLOG)):
+        if self.marks.in_doubt or self.pauses.in_doubt or (self._behind and not self._attempts.has_waiting(_BACKLOG)):
             self.wake(self._behind)
 
     async def _decide_woken(self) -> None:
@@ -216,7 +220,7 @@ class Engine:
         planned: list[Fire] = []
         watermarks: dict[str, datetime] = {}
         behind, known, enough = set[str](), self.schedules.schedules, _FIRST_CLAIMS
-        for name in sorted((name for name in names if name in known and name in self._watermarks), key=self._turn):
+        for name in sorted((name for name in names if name in known and name in self.marks), key=self._turn):
             schedule = known[name]
             if name in self._behind - closing and self._attempts.has_waiting(_BACKLOG - len(planned)):
                 behind.add(name)
@@ -230,6 +234,8 @@ class Engine:
                 planned.extend(decided.fires)
                 watermarks[name] = decided.watermark
             behind.update([name] if decided.more else [])
+            if decided.held:
+                self._runs.hurry(self.activity.hold(schedule, now))
             if len(planned) >= enough:
                 await self._claim(planned, watermarks, known)
                 planned, watermarks, enough = [], {}, _CLAIMS
@@ -239,61 +245,55 @@ class Engine:
 
     def _turn(self, name: str) -> tuple[bool, int, datetime, str]:
         """Those on time by priority; then those that are behind, by that and by what is the oldest to decide."""
-        since = self._watermarks[name] if name in self._behind else self.awake.since
+        since = self.marks[name] if name in self._behind else self.awake.since
         return name in self._behind, -self.schedules.schedules[name].priority, since, name
 
     async def _claim(self, fires: Sequence[Fire], marks: Mapping[str, datetime], known: Mapping[str, Schedule]) -> bool:
         """Claim, and hand over what was not in the journal before; whether there was any."""
-        try:
-            taken = await self._journal.claim(fires, marks)
-        except JournalError:
-            self._in_doubt = True  # a disk may have taken what it reports as failed
-            raise
+        taken = await self.marks.claim(fires, marks)
         for fire in taken:
-            self._hand_over(fire, known[fire.schedule])
-        self._watermarks.update(marks)
+            self.hand_over(fire, known[fire.schedule])
         return bool(taken)
 
     async def _look_into_journal(self) -> None:
         """The journal may have taken what it reported as failed: go on from what it has."""
         await self.pauses.put_right()
-        known = await self._journal.watermarks()
-        self._watermarks = {name: max(mark, known.get(name, mark)) for name, mark in self._watermarks.items()}
-        for fire in await self._journal.claims():
-            if self._activity.claimed(fire):
+        for fire in await self.marks.put_right():
+            if self.activity.claimed(fire):
                 if (schedule := self.schedules.schedules.get(fire.schedule)) is None:
                     self._attempts.settle(fire, None)
                 else:
                     self._attempts.submit(fire, schedule)  # it was in nobody's hands, so nothing was sent
-        self._in_doubt = False
 
     def _standing(self, schedule: Schedule) -> Standing:
-        name, activity = schedule.name, self._activity
-        mark, since = self._watermarks[name], self.awake.since
-        return Standing(mark, since, activity.active(name), activity.runs(name), self.pauses.get(name))
+        name, activity = schedule.name, self.activity
+        claimed, running = activity.will_run(name), self._now() < activity.ends(schedule)
+        return Standing(
+            self.marks[name], self.awake.since, claimed, running, activity.runs(name), self.pauses.get(name)
+        )
 
-    def _hand_over(self, fire: Fire, schedule: Schedule) -> None:
+    def hand_over(self, fire: Fire, schedule: Schedule) -> None:
         if fire.state is not FireState.CLAIMED:
             say_closed(fire, self._attempts.observer)
             return
-        self._activity.claimed(fire)
+        self.activity.claimed(fire)
         self._attempts.submit(fire, schedule)
 
     def _closed(self, fire: Fire) -> None:
         waiting = self._waiting.pop(fire.key, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(fire)
-        self._activity.closed(fire)
-        if fire.state is FireState.STARTED:
+        self.activity.closed(fire)
+        if fire.state is FireState.STARTED and fire.run_status not in TERMINAL:
             self._runs.follow(fire)
         else:
             self._look_for_held(fire.schedule)
         self._go_on()
 
     def _ended(self, fire: Fire) -> None:
-        self._activity.ended(fire)
+        self.activity.ended(fire)
         self._look_for_held(fire.schedule)
 
     def _look_for_held(self, name: str) -> None:
-        if (schedule := self.schedules.schedules.get(name)) and schedule.overlap == "buffer_one":
+        if self.activity.let_go(name):
             self.wake([name])

@@ -49,7 +49,10 @@ class Observer(Protocol):
         """It has its final state, on disk. `through` is set where it stands for a range."""
 
     def ended(self, fire: Fire) -> None:
-        """Its run is not active any more: `run_status`."""
+        """Its run is not active any more: `run_status`. Where `retry_at` is set, another one follows."""
+
+    def run_again(self, fire: Fire) -> None:
+        """Another run of it was started, after one that failed; or could not be, and `message` says why."""
 
 
 class Observers:
@@ -73,6 +76,9 @@ class Observers:
 
     def ended(self, fire: Fire) -> None:
         self._tell(lambda observer: observer.ended(fire))
+
+    def run_again(self, fire: Fire) -> None:
+        self._tell(lambda observer: observer.run_again(fire))
 
     def _tell(self, say: Callable[[Observer], None]) -> None:
         for observer in self._observers:
@@ -155,3 +161,12 @@ def say_closed(fire: Fire, observer: Observer) -> None:
         case FireState.CLAIMED:
             raise AssertionError("a claim is not closed")
     observer.closed(fire)
+
+
+def say_run_again(fire: Fire, observer: Observer, *, was_started: bool) -> None:
+    """Another run of a fire was started, or could not be."""
+    if was_started:
+        log.info("run.retried", run_status=fire.run_status, **fire_values(fire))
+    else:
+        log.error("run.not_retried", reason=fire.message, **fire_values(fire))
+    observer.run_again(fire)

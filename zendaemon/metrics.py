@@ -157,6 +157,9 @@ class Metrics:
     def ended(self, fire: Fire) -> None:
         self._runs.labels(fire.run_status if fire.run_status in _ENDS else _OTHER).inc()
 
+    def run_again(self, fire: Fire) -> None:
+        """Its attempts are counted, and its run's end."""
+
     def mirror(
         self, operations: Operations, engine: Engine, targets: Targets, attempts: Attempts, journal: Journal
     ) -> None:

@@ -20,7 +20,7 @@ from zendaemon.core.run import DELETED, FAILED, QUEUED, TERMINAL
 from zendaemon.events import Observers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from zendaemon.core.fire import Fire
@@ -57,6 +57,13 @@ class Runs:
         self._added = asyncio.Event()
         self.observer: Observer = Observers()
         self.on_ended: Callable[[Fire], None] = lambda _: None
+        self.follow_up: Callable[[Fire], Fire] = lambda fire: fire
+
+    async def look(self, fires: Sequence[Fire]) -> list[Fire]:
+        return [await self._look(fire, again=False) for fire in fires]
+
+    def hurry(self, fires: Sequence[Fire]) -> None:
+        pass
 
     def follow(self, fire: Fire, *, after: float = _FIRST) -> None:
         """Look at the run of a started fire in `after` seconds, and again until it has ended."""
@@ -89,21 +96,25 @@ class Runs:
         age = (self._now() - (fire.decided_at or fire.fire_time)).total_seconds()
         return min(_LONGEST, max(_FIRST, age / 10))
 
-    async def _look(self, fire: Fire) -> None:
+    async def _look(self, fire: Fire, *, again: bool = True) -> Fire:
         run = await self._server.get_run(fire.run_id or "")
         age = self._now() - (fire.decided_at or fire.fire_time)
         seen = _as_seen(fire, run, self._now())
         ended = run is None or run.status in TERMINAL
         follow = not ended and age < _GIVE_UP
+        if ended:
+            seen = self.follow_up(seen)
         if seen != fire or not follow:
             await self._journal.record_status(seen, follow=follow)
         self._say(fire, seen, age)
         if follow:
-            self.follow(seen, after=self._interval(seen))
+            if again:
+                self.follow(seen, after=self._interval(seen))
         else:
             self._stuck.discard(fire.run_id or "")
             self.on_ended(seen)
             self.observer.ended(seen)
+        return seen
 
     def _say(self, before: Fire, seen: Fire, age: timedelta) -> None:
         bound = {"schedule": seen.schedule, "fire_key": str(seen.key), "run_id": seen.run_id, "run_name": seen.run_name}

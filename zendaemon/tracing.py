@@ -95,6 +95,9 @@ class Tracing:
     def ended(self, fire: Fire) -> None:
         """The run has a trace of its own."""
 
+    def run_again(self, fire: Fire) -> None:
+        self.closed(fire)
+
     def headers(self, key: UUID) -> Mapping[str, str]:
         """The `traceparent` of a fire's start."""
         found: dict[str, str] = {}

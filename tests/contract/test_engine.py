@@ -18,12 +18,15 @@ from structlog.testing import capture_logs
 
 from zendaemon import engine as engines
 from zendaemon import records
+from zendaemon.activity import Activity
+from zendaemon.aftermath import Aftermath
 from zendaemon.attempts import Attempts
 from zendaemon.core.errors import ZendaemonError
 from zendaemon.core.fire import FireState, Reason
 from zendaemon.core.planning import unfolded
 from zendaemon.core.schedule import Schedule, ScheduleSet
 from zendaemon.engine import Engine
+from zendaemon.gates import Gates
 from zendaemon.journal import Journal, database, read_history
 from zendaemon.runs import Runs
 from zendaemon.targets import Targets
@@ -125,17 +128,36 @@ class World:
         zenml = ZenML(self.server.url, key, now=now, elapsed=time.monotonic, limits=limits, trust_env=False)
         targets = Targets(Resolver(zenml, now), journal, now=now)
         after = timedelta(seconds=settle)
+        activity = Activity()
+        gates = Gates(zenml, activity, now=now)
         attempts = Attempts(
-            zenml, targets, journal, now=now, elapsed=time.monotonic, max_concurrency=slots, settle_after=after, seed=1
+            zenml,
+            targets,
+            journal,
+            gates,
+            now=now,
+            elapsed=time.monotonic,
+            max_concurrency=slots,
+            settle_after=after,
+            seed=1,
         )
         runs = Runs(zenml, journal, now=now, stuck_after=timedelta(minutes=10))
         engine = Engine(
-            journal=journal, targets=targets, attempts=attempts, runs=runs, now=now, monotonic=time.monotonic
+            journal=journal,
+            activity=activity,
+            targets=targets,
+            attempts=attempts,
+            runs=runs,
+            now=now,
+            monotonic=time.monotonic,
         )
+        aftermath = Aftermath(engine, attempts, journal, now=now)
+        aftermath.connect(runs, gates)
         daemon = Daemon(now, journal, zenml, targets, attempts, runs, engine)
         try:
+            await aftermath.load()
             await engine.start(loaded(*schedules))
-            works = (engine.run(), targets.run(timedelta(hours=1)), runs.run())
+            works = (engine.run(), targets.run(timedelta(hours=1)), runs.run(), aftermath.run())
             daemon.tasks = [asyncio.create_task(work) for work in works]
             yield daemon
         finally:
@@ -583,11 +605,11 @@ async def test_overlap_skip_and_max_runs_over_a_restart(world: World) -> None:
         await until(lambda: any(fire.state is FireState.STARTED for fire in world.rows))
     async with world.daemon(limited) as daemon:
         started = next(fire for fire in world.rows if fire.state is FireState.STARTED)
-        assert daemon.engine._standing(limited).active
+        assert daemon.engine._standing(limited).running
         assert daemon.engine._standing(limited).runs == 1
         run["body"]["status"] = "completed"
         daemon.runs.follow(started, after=0)
-        await until(lambda: not daemon.engine._standing(limited).active)
+        await until(lambda: not daemon.engine._standing(limited).running)
         daemon.wake(seconds=1)
         await until(lambda: len(world.server.runs) == 2)
         daemon.wake(seconds=3)
@@ -659,7 +681,7 @@ async def test_a_run_is_followed_to_its_end(world: World) -> None:
         with capture_logs() as logs:
             daemon.runs.follow(fire, after=0)
             await until(lambda: world.rows[0].run_status == "failed")
-            await until(lambda: not daemon.engine._activity.active("nightly"))
+            await until(lambda: not daemon.engine.activity.active("nightly"))
     assert [(entry["log_level"], entry["status"]) for entry in logs if entry["event"] == "run.status"] == [
         ("error", "failed")
     ]

@@ -26,10 +26,13 @@ from zendaemon import awake
 from zendaemon import engine as engines
 from zendaemon import runs as runs_module
 from zendaemon import targets as targets_module
+from zendaemon.activity import Activity
+from zendaemon.aftermath import Aftermath
 from zendaemon.attempts import Attempts
 from zendaemon.core import pacing
 from zendaemon.core.errors import JournalError, ZendaemonError
 from zendaemon.engine import Engine
+from zendaemon.gates import Gates
 from zendaemon.journal import Journal
 from zendaemon.journal.database import migrate
 from zendaemon.operations import Operations
@@ -211,10 +214,13 @@ class Process:
         targets = Targets(Resolver(zenml, now), journal, now=now)
         settle = timedelta(seconds=world.settle_after)
         seed = world.random.getrandbits(32)
+        activity = Activity()
+        gates = Gates(zenml, activity, now=now)
         attempts = Attempts(
             zenml,
             targets,
             journal,
+            gates,
             now=now,
             elapsed=lambda: world.true,
             max_concurrency=4,
@@ -223,8 +229,16 @@ class Process:
         )
         runs = Runs(zenml, journal, now=now, stuck_after=timedelta(minutes=10))
         engine = self.engine = Engine(
-            journal=journal, targets=targets, attempts=attempts, runs=runs, now=now, monotonic=monotonic
+            journal=journal,
+            activity=activity,
+            targets=targets,
+            attempts=attempts,
+            runs=runs,
+            now=now,
+            monotonic=monotonic,
         )
+        aftermath = Aftermath(engine, attempts, journal, now=now)
+        aftermath.connect(runs, gates)
         self.operations = Operations(
             engine=engine,
             targets=targets,
@@ -235,9 +249,10 @@ class Process:
         )
         engine.timers = Timers(world, self.loop, engine.wake)  # type: ignore[assignment]
         world.applying(world.files)
+        await aftermath.load()
         await engine.start(world.files)
         world.applied()
-        works = [engine.run(), runs.run(), targets.run(NEVER_RESOLVED)]
+        works = [engine.run(), runs.run(), targets.run(NEVER_RESOLVED), aftermath.run()]
         tasks = [self.loop.create_task(work) for work in works]
         self.ready = True
         stop = self.loop.create_task(self._stop.wait())

@@ -103,7 +103,7 @@ class Life:
     rows: dict[datetime, tuple[FireState, Reason | None, bool]] = field(default_factory=dict)
 
     def decide(self, limit: int | None) -> None:
-        standing = Standing(self.watermark, self.awake_since, self.active, pause=self.pause)
+        standing = Standing(self.watermark, self.awake_since, claimed=self.active, pause=self.pause)
         found = plan(self.schedule, standing, self.now, limit=limit)
         for fire in (fire for row in found.fires for fire in unfold(row)):
             assert fire.fire_time not in self.rows, "decided twice"

@@ -133,7 +133,7 @@ def test_jitter_delays_the_edge_of_misfires_too() -> None:
 
 def test_buffer_one_holds_the_due_fire_until_the_run_ends() -> None:
     buffered = schedule(**HOURLY, overlap="buffer_one")
-    held = plan(buffered, Standing(watermark=at("01:00"), active=True), at("03:10"))
+    held = plan(buffered, Standing(watermark=at("01:00"), claimed=True), at("03:10"))
     assert (held.fires, held.held, held.watermark) == ((), True, at("01:00"))
     released = plan(buffered, Standing(watermark=at("01:00")), at("03:10"))
     assert told(released.fires) == ["02:00 claimed", "03:00 skipped overlap"]
@@ -141,7 +141,7 @@ def test_buffer_one_holds_the_due_fire_until_the_run_ends() -> None:
 
 
 def test_nothing_waits_when_the_trigger_goes() -> None:
-    standing = Standing(watermark=at("01:00"), active=True)
+    standing = Standing(watermark=at("01:00"), claimed=True)
     buffered = plan(schedule(**HOURLY, overlap="buffer_one"), standing, at("02:00"), closing=True)
     assert told(buffered.fires) == ["02:00 skipped overlap"]
     jittered = plan(schedule(**HOURLY, jitter="30m"), standing, at("02:00"), closing=True)
@@ -157,7 +157,7 @@ def test_nothing_waits_when_the_trigger_goes() -> None:
     ],
 )
 def test_a_fire_while_a_run_is_active(overlap: str, expected: str) -> None:
-    assert ", ".join(decided(HOURLY | {"overlap": overlap}, "01:00", "02:00", active=True)) == expected
+    assert ", ".join(decided(HOURLY | {"overlap": overlap}, "01:00", "02:00", claimed=True)) == expected
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_claim_has_all_that_the_journal_needs() -> None:
 
 def test_what_is_not_started_is_decided_now_and_names_no_run() -> None:
     keys = HOURLY | {"overlap": "skip"}
-    (fire,) = plan(schedule(**keys), Standing(watermark=at("01:00"), active=True), at("02:00:03")).fires
+    (fire,) = plan(schedule(**keys), Standing(watermark=at("01:00"), claimed=True), at("02:00:03")).fires
     assert (fire.decided_at, fire.run_name, fire.claimed_at) == (at("02:00:03"), None, None)
 
 
@@ -241,8 +241,8 @@ def paused(since: str, until: str | None = None) -> Pause:
         case("down, all: what came after its end", {"catchup": "all", "catchup_window": "9h"}, paused("01:30", "03:30"), {"awake_since": at("05:30")}, "02:00-03:00 skipped paused, 04:00 claimed, 05:00 claimed"),
         case("down, all: in the window only", {"catchup": "all", "catchup_window": "1h"}, paused("01:30", "02:30"), {"awake_since": at("05:30")}, "02:00 skipped paused, 03:00-04:00 missed catchup_window, 05:00 claimed"),
         case("down in the middle of it and up before its end", {"catchup": "all", "catchup_window": "9h"}, paused("01:30", "04:30"), {"awake_since": at("03:30")}, "02:00-04:00 skipped paused, 05:00 claimed"),
-        case("buffer_one: what waits goes on waiting", {"overlap": "buffer_one"}, paused("02:30"), {"active": True}, ""),
-        case("buffer_one: what is paused waits for no run", {"overlap": "buffer_one"}, paused("01:30", "03:30"), {"active": True}, "02:00-03:00 skipped paused"),
+        case("buffer_one: what waits goes on waiting", {"overlap": "buffer_one"}, paused("02:30"), {"claimed": True}, ""),
+        case("buffer_one: what is paused waits for no run", {"overlap": "buffer_one"}, paused("01:30", "03:30"), {"claimed": True}, "02:00-03:00 skipped paused"),
         case("buffer_one: released in a pause", {"overlap": "buffer_one"}, paused("02:30"), {}, "02:00 claimed, 03:00-05:00 skipped paused"),
         case("buffer_one: released after a pause", {"overlap": "buffer_one"}, paused("02:30", "03:30"), {}, "02:00 claimed, 03:00 skipped paused, 04:00 skipped overlap, 05:00 skipped overlap"),
     ],
@@ -273,7 +273,7 @@ def test_a_paused_fire_is_due_when_it_would_start() -> None:
 
 @pytest.mark.parametrize("overlap", ["allow", "buffer_one"])
 def test_what_is_paused_when_its_trigger_goes_is_skipped(overlap: str) -> None:
-    standing = Standing(watermark=at("01:00"), active=True, pause=paused("01:30"))
+    standing = Standing(watermark=at("01:00"), claimed=True, pause=paused("01:30"))
     found = plan(schedule(**HOURLY, jitter="30m", overlap=overlap), standing, at("03:00"), closing=True)
     assert told(found.fires) == ["02:00-03:00 skipped paused"]
 
@@ -321,7 +321,7 @@ def test_every_due_fire_time_is_in_exactly_one_row(
     now = watermark + timedelta(seconds=gap)
     given = pause_at(watermark, *pause) if pause else None
     awake_since = watermark + timedelta(seconds=awake)
-    standing = Standing(watermark, awake_since, active=active, runs=runs, pause=given)
+    standing = Standing(watermark, awake_since, claimed=active, runs=runs, pause=given)
     found = plan(planned, standing, now)
     if found.held:
         assert (found.fires, found.watermark, active) == ((), watermark, True)
@@ -345,7 +345,7 @@ def test_every_due_fire_time_is_in_exactly_one_row(
         assert counts[FireState.CLAIMED] <= max(0, planned.max_runs - runs)
     for fire in rows:
         assert (fire.reason is Reason.PAUSED) == covers(given, fire.fire_time + planned.delay)
-    again = plan(planned, Standing(found.watermark, awake_since, active=active, runs=runs, pause=given), now)
+    again = plan(planned, Standing(found.watermark, awake_since, claimed=active, runs=runs, pause=given), now)
     assert again.fires == ()
 
 

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from zendaemon import clock
+from zendaemon.activity import Activity
+from zendaemon.aftermath import Aftermath
 from zendaemon.attempts import Attempts
 from zendaemon.core.errors import SettingsError
 from zendaemon.daemon import Daemon
 from zendaemon.engine import Engine
 from zendaemon.events import Observers
+from zendaemon.gates import Gates
 from zendaemon.journal import Reader
 from zendaemon.loader import Loaded, load
 from zendaemon.operations import Operations
@@ -117,12 +120,13 @@ def asks_for_traces(environment: Mapping[str, str]) -> bool:
     return not disabled and ("otlp" in exporters.split(",") if exporters else named)
 
 
-def _attempts(settings: Settings, client: ZenML, targets: Targets, journal: Journal) -> Attempts:
+def _attempts(settings: Settings, client: ZenML, targets: Targets, journal: Journal, gates: Gates) -> Attempts:
     usual, when_quick = settings.in_flight
     return Attempts(
         client,
         targets,
         journal,
+        gates,
         now=clock.now,
         elapsed=clock.elapsed,
         max_concurrency=usual,
@@ -140,12 +144,22 @@ def daemon(
 ) -> tuple[Daemon, Operations]:
     """The daemon, ready to run, and what operators may ask of it."""
     targets = Targets(Resolver(client, clock.now), journal, now=clock.now)
-    attempts = _attempts(settings, client, targets, journal)
+    activity = Activity()
+    gates = Gates(client, activity, now=clock.now)
+    attempts = _attempts(settings, client, targets, journal, gates)
     runs = Runs(client, journal, now=clock.now, stuck_after=settings.stuck_after)
     attempts.observer = runs.observer = Observers(*(each for each in (metrics, tracing) if each is not None))
     engine = Engine(
-        journal=journal, targets=targets, attempts=attempts, runs=runs, now=clock.now, monotonic=clock.monotonic
+        journal=journal,
+        activity=activity,
+        targets=targets,
+        attempts=attempts,
+        runs=runs,
+        now=clock.now,
+        monotonic=clock.monotonic,
     )
+    aftermath = Aftermath(engine, attempts, journal, now=clock.now)
+    aftermath.connect(runs, gates)
     timers = engine.timers = Timers(engine.wake)
 
     def load_files(previous: Loaded | None) -> Loaded:
@@ -153,6 +167,7 @@ def daemon(
 
     made = Daemon(
         engine=engine,
+        aftermath=aftermath,
         targets=targets,
         attempts=attempts,
         runs=runs,

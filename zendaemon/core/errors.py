@@ -5,6 +5,7 @@ ZendaemonError
 ├── CronError          mend the expression; also a ValueError
 ├── SettingsError      mend the settings
 ├── JournalError       the journal cannot be used; the message says what to do
+├── Held               wait: the fire is not to be started yet; the message says what it waits for
 ├── Unresolved         a target's names lead to nothing that can be started; mend the target or the server
 └── ServerError        a call to the ZenML server failed
     ├── Rejected       stop: the same request will be refused again
@@ -73,6 +74,10 @@ class JournalError(ZendaemonError):
 
 class Unresolved(ZendaemonError):
     """A target cannot be turned into ids that the server can start."""
+
+
+class Held(ZendaemonError):
+    """A fire waits for something that is no failure: a run that is to end, another schedule."""
 
 
 class ServerError(ZendaemonError):

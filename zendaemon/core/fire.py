@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -107,6 +107,11 @@ class Fire:
         return fire_key(self.schedule, self.fire_time, manual=self.manual)
 
     @property
+    def start_key(self) -> UUID:
+        """What a start is sent with as its idempotency key: each run of the fire has its own."""
+        return uuid5(self.key, str(len(self.earlier_runs))) if self.earlier_runs else self.key
+
+    @property
     def final(self) -> bool:
         return self.state is not FireState.CLAIMED
 
@@ -137,9 +142,53 @@ def run_name(schedule: Schedule, fire_time: datetime, *, manual: bool = False) -
         name += f"-manual-{stamp(fire_time)}"
     if "{" in name or "}" in name:
         raise ValueError("run_name has braces, which ZenML would fill in; use {{ fire_time | date('%Y%m%dT%H%M%S') }}")
-    if len(name) > MAX_RUN_NAME:
-        raise ValueError(f"run_name has {len(name)} characters; the server takes {MAX_RUN_NAME}")
+    most = MAX_RUN_NAME - (len("-r20") if schedule.on_run_failure else 0)
+    if len(name) > most:
+        raise ValueError(f"run_name has {len(name)} characters; the server takes {most}")
     return name
+
+
+def again(fire: Fire, now: datetime) -> Fire:
+    """The claim of the next run of a fire whose run failed: `nightly-20261123T020000Z-r1`."""
+    failed = EarlierRun(
+        run_id=fire.run_id or "",
+        run_name=fire.run_name or "",
+        run_status=fire.run_status or "",
+        run_started_at=fire.run_started_at,
+        run_ended_at=fire.run_ended_at,
+    )
+    first = fire.earlier_runs[0] if fire.earlier_runs else failed
+    return replace(
+        fire,
+        state=FireState.CLAIMED,
+        run_id=None,
+        run_name=f"{first.run_name}-r{len(fire.earlier_runs) + 1}",
+        run_status=None,
+        run_started_at=None,
+        run_ended_at=None,
+        message=None,
+        claimed_at=now,
+        decided_at=None,
+        retry_at=None,
+        earlier_runs=(*fire.earlier_runs, failed),
+    )
+
+
+def not_again(fire: Fire, why: str) -> Fire:
+    """A claim for another run that came to nothing: the fire is what it was before, with its last run."""
+    *earlier, last = fire.earlier_runs
+    return replace(
+        fire,
+        state=FireState.STARTED,
+        reason=None,
+        run_id=last.run_id,
+        run_name=last.run_name,
+        run_status=last.run_status,
+        run_started_at=last.run_started_at,
+        run_ended_at=last.run_ended_at,
+        message=why,
+        earlier_runs=tuple(earlier),
+    )
 
 
 def by_hand(schedule: Schedule, fire_time: datetime, now: datetime) -> Fire:

@@ -33,13 +33,15 @@ _LONG_AGO = EPOCH
 class Standing:
     """Where a schedule stands when it is planned.
 
-    `active` tells whether a claim is open or a run is active; `runs` counts the fires that were claimed or started, for
-    `max_runs`. `pause` is the latest one, also when it is over.
+    `claimed` tells whether a claim is open, or another run is to follow one that failed; `running` whether a run is
+    active, as far as is known; `runs` counts the fires that were claimed or started, for `max_runs`. `pause` is the
+    latest one, also when it is over.
     """
 
     watermark: datetime
     awake_since: datetime = _LONG_AGO
-    active: bool = False
+    claimed: bool = False
+    running: bool = False
     runs: int = 0
     pause: Pause | None = None
 
@@ -72,7 +74,7 @@ def plan(
     if first is None or first > due:
         return Plan((), watermark)
     opens, ends = standing.pause.span(schedule.delay, due) if standing.pause else (due, due)
-    if schedule.overlap is Overlap.BUFFER_ONE and standing.active and not closing:
+    if schedule.overlap is Overlap.BUFFER_ONE and (standing.claimed or standing.running) and not closing:
         if not opens < first <= ends:
             return Plan((), watermark, held=True)
         due = ends
@@ -164,17 +166,23 @@ def _start(schedule: Schedule, fire_time: datetime) -> Fire:
 
 
 def _with_limits(schedule: Schedule, standing: Standing, fires: Iterable[Fire], now: datetime) -> Iterator[Fire]:
-    """Apply `overlap` and `max_runs` to the fires that would be started, and stamp all of them."""
-    active, runs = standing.active, standing.runs
+    """Apply `overlap` and `max_runs` to the fires that would be started, and stamp all of them.
+
+    Whether a run is active is asked of the server when the claimed fire is about to start: what is known here may be
+    minutes old.
+    """
+    claimed, runs = standing.claimed, standing.runs
+    if schedule.overlap is Overlap.BUFFER_ONE:
+        claimed = claimed or standing.running
     for fire in fires:
         if fire.state is not FireState.CLAIMED:
             yield replace(fire, decided_at=now)
         elif schedule.max_runs is not None and runs >= schedule.max_runs:
             yield _skipped(fire, Reason.MAX_RUNS, now)
-        elif active and schedule.overlap in (Overlap.SKIP, Overlap.BUFFER_ONE):
+        elif claimed and schedule.overlap in (Overlap.SKIP, Overlap.BUFFER_ONE):
             yield _skipped(fire, Reason.OVERLAP, now)
         else:
-            active, runs = True, runs + 1
+            claimed, runs = True, runs + 1
             yield replace(fire, claimed_at=now)
 
 

@@ -13,8 +13,8 @@ TERMINAL = frozenset({"completed", "cached", "failed", "stopped", "retried", "ca
 """Run statuses that end a run, over all generations; unknown ones are not terminal (zenml-api.md, section 5)."""
 
 SUCCEEDED = frozenset({"completed", "cached", "skipped"})
-FAILED = frozenset({"failed", "cancelled"})
-"""What ends a run otherwise (`stopped`, `retried`, `deleted`) is neither success nor failure: somebody wanted it so."""
+FAILED = frozenset({"failed"})
+"""What ends a run otherwise (`stopped`, `cancelled`, `deleted`) is neither: somebody wanted it so."""
 
 DELETED = "deleted"
 """Our word for the status of a run that the server has no more."""

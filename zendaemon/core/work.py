@@ -31,7 +31,8 @@ class Work:
     start where others had none either (0 when there is none such). Before `settle_at` a lost request may still be at
     work. At `taken_at` the fire came into this process's hands, new or `left_behind` by an earlier one, and `skew` was
     the server's clock minus ours, None where it had not told yet. `end` is how the fire is closed once the server has
-    been asked a last time and has no run of it.
+    been asked a last time and has no run of it. `gated` once what the fire depends on has let it pass; `stop_asked` are
+    the runs that were asked to stop for it.
     """
 
     fire: Fire
@@ -47,17 +48,23 @@ class Work:
     settle_at: float = 0.0
     failure: ZendaemonError | None = None
     end: retry.GiveUp | None = None
+    gated: bool = False
+    stop_asked: set[str] = field(default_factory=set)
 
     @property
     def deadline(self) -> datetime:
-        held = self.fire.manual or self.schedule.overlap is Overlap.BUFFER_ONE
+        held = self.fire.manual or self.fire.earlier_runs or self.schedule.overlap is Overlap.BUFFER_ONE
         begin = self.fire.claimed_at if held and self.fire.claimed_at else self.fire.fire_time
         return begin + self.schedule.delay + self.schedule.catchup_window
 
     @property
     def asked_for_at(self) -> datetime:
-        """The fire time; for a manual fire the claim, since its time is a whole second that may be ahead of it."""
-        return self.fire.claimed_at if self.fire.manual and self.fire.claimed_at else self.fire.fire_time
+        """The fire time; for another run of the fire, and for a manual fire, the claim.
+
+        The time of a manual fire is a whole second, which may be ahead of it.
+        """
+        by_claim = self.fire.manual or self.fire.earlier_runs
+        return self.fire.claimed_at if by_claim and self.fire.claimed_at else self.fire.fire_time
 
     def age(self, now: datetime, elapsed: float) -> timedelta:
         """How long ago the fire was asked for at most, counted by a clock that nobody sets (`elapsed`, seconds).

@@ -100,6 +100,25 @@ class Journal:
     async def claims(self) -> list[Fire]:
         return await self._call(store.claims)
 
+    async def claim_again(self, fire: Fire) -> bool:
+        """See store.claim_again."""
+        return await self._call(lambda connection: store.claim_again(connection, fire))
+
+    async def drop_retry(self, fire: Fire) -> None:
+        """See store.drop_retry."""
+        await self._call(lambda connection: store.drop_retry(connection, fire))
+
+    async def retried(self) -> list[Fire]:
+        return await self._call(store.retried)
+
+    async def outcomes(self, name: str, count: int) -> list[Fire]:
+        """See store.outcomes."""
+        return await self._call(lambda connection: store.outcomes(connection, name, count))
+
+    async def last_decided(self, name: str) -> Fire | None:
+        """See store.last_decided."""
+        return await self._call(lambda connection: store.last_decided(connection, name))
+
     async def followed(self) -> list[Fire]:
         return await self._call(store.followed)
 

@@ -12,13 +12,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from zendaemon.core.fire import EarlierRun, Fire, FireState, Reason
 from zendaemon.core.pause import Pause
-from zendaemon.journal.tables import FOLLOWED, RUN, fires, pauses, resolved, schedules
+from zendaemon.core.run import FAILED, SUCCEEDED, TERMINAL
+from zendaemon.journal.tables import FOLLOWED, LATEST, RETRIED, RUN, fires, pauses, resolved, schedules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Connection, Table
+    from sqlalchemy import ColumnElement, Connection, Table
 
 _FIELDS = tuple(field.name for field in fields(Fire))
 COLUMNS = [fires.c[name] for name in _FIELDS]
@@ -114,7 +115,7 @@ _CLOSE = (
         }
     )
 )
-_OF_STATUS = ("run_status", "message", "run_started_at", "run_ended_at", "followed")
+_OF_STATUS = ("run_status", "message", "run_started_at", "run_ended_at", "retry_at", "followed")
 _STATUS = (
     update(fires)
     .where(*(fires.c[name] == bindparam(f"key_{name}") for name in _KEY))
@@ -129,7 +130,9 @@ def _keyed(fire: Fire, *, followed: bool) -> dict[str, Any]:
 
 def record(connection: Connection, closed: Sequence[Fire]) -> None:
     """Write how claimed fires ended. A row that is final already is left alone."""
-    rows = [_keyed(fire, followed=fire.state is FireState.STARTED) for fire in closed]
+    rows = [
+        _keyed(fire, followed=fire.state is FireState.STARTED and fire.run_status not in TERMINAL) for fire in closed
+    ]
     connection.execute(_CLOSE, rows)
 
 
@@ -138,6 +141,49 @@ def record_status(connection: Connection, seen: Sequence[tuple[Fire, bool]]) -> 
     names = {*_OF_STATUS, *(f"key_{name}" for name in _KEY)}
     rows = [{k: v for k, v in _keyed(fire, followed=on).items() if k in names} for fire, on in seen]
     connection.execute(_STATUS, rows)
+
+
+def claim_again(connection: Connection, fire: Fire) -> bool:
+    """Claim the next run of a fire, in the place of the one that failed; whether it was there to be claimed.
+
+    It goes by the run that failed, so that what a disk took and reported as failed is not done once more.
+    """
+    failed = fires.c.run_id == fire.earlier_runs[-1].run_id
+    row = _row(fire)
+    key = [fires.c[name] == row.pop(name) for name in _KEY]
+    claimed = update(fires).where(*key, failed, fires.c.state == FireState.STARTED.value).values(row)
+    return connection.execute(claimed).rowcount == 1
+
+
+def drop_retry(connection: Connection, fire: Fire) -> None:
+    """No run follows the one that failed."""
+    row = _row(fire)
+    key = [fires.c[name] == row[name] for name in _KEY]
+    connection.execute(update(fires).where(*key).values(retry_at=None, message=row["message"]))
+
+
+def retried(connection: Connection) -> list[Fire]:
+    """The fires whose run failed and that another one is to follow."""
+    return [as_fire(row) for row in connection.execute(select(*COLUMNS).where(text(RETRIED)))]
+
+
+def outcomes(connection: Connection, name: str, count: int) -> list[Fire]:
+    """The latest `count` fires whose runs succeeded or failed for good, the latest first; none by hand."""
+    ended = fires.c.run_status.in_([*SUCCEEDED, *FAILED])
+    wanted = (fires.c.schedule == name, fires.c.state == FireState.STARTED.value, ended, fires.c.retry_at.is_(None))
+    return _latest(connection, count, *wanted, ~fires.c.manual)
+
+
+def last_decided(connection: Connection, name: str) -> Fire | None:
+    """The latest fire of a schedule that was to be started, whatever came of it."""
+    states = [FireState.STARTED.value, FireState.FAILED.value, FireState.MISSED.value]
+    found = _latest(connection, 1, fires.c.schedule == name, fires.c.state.in_(states))
+    return found[0] if found else None
+
+
+def _latest(connection: Connection, count: int, *wanted: ColumnElement[bool]) -> list[Fire]:
+    query = select(*COLUMNS).where(*wanted).order_by(text(f"{LATEST} DESC"), fires.c.id.desc()).limit(count)
+    return [as_fire(row) for row in connection.execute(query)]
 
 
 def claims(connection: Connection) -> list[Fire]:
