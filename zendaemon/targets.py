@@ -15,6 +15,7 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from zendaemon.core.errors import JournalError, ServerError, Unresolved
+from zendaemon.core.policy import Overlap
 from zendaemon.core.run import Resolved
 from zendaemon.core.schedule import Target
 
@@ -86,13 +87,15 @@ class Targets:
         """The ids, from the server when there are none at hand. Raises Unresolved or a ServerError."""
         if schedule.name in self.unresolved:
             return await self.resolve(schedule)
-        return self._known.get(schedule.target) or await self.resolve(schedule)
+        known = self._known.get(schedule.target)
+        return await self.resolve(schedule) if known is None or _needs_stops(schedule, known) else known
 
     async def resolve(self, schedule: Schedule, resolver: Resolver | None = None) -> Resolved:
         """Ask the server, remember the answer, and say so when it changed."""
         target = schedule.target
         try:
             resolved = await (resolver or self._resolver).resolve(target, schedule.config)
+            _check_stops(schedule, resolved)
         except Unresolved as error:
             self._checked[schedule.name] = schedule
             if self.unresolved.get(schedule.name) != str(error):
@@ -157,3 +160,14 @@ class Targets:
                 log.debug("resolve.postponed", schedule=schedule.name, error=str(error))
                 return False
         return True
+
+
+def _needs_stops(schedule: Schedule, resolved: Resolved) -> bool:
+    """Whether the schedule wants runs stopped on a server that cannot."""
+    return schedule.overlap is Overlap.CANCEL_RUNNING and not resolved.stops_runs
+
+
+def _check_stops(schedule: Schedule, resolved: Resolved) -> None:
+    if _needs_stops(schedule, resolved):
+        text = f"the server (ZenML {resolved.server_version}) cannot stop runs, which overlap: cancel_running needs"
+        raise Unresolved(text, hint="use skip or buffer_one")

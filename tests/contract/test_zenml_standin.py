@@ -16,7 +16,7 @@ from zendaemon.zenml import ApiKey, Resolver, Secret, ZenML
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from zendaemon.core.run import Resolved
+    from zendaemon.core.run import Resolved, Run
     from zendaemon.demo.seed import Seeder
     from zendaemon.demo.server import ZenMLServer
 
@@ -43,6 +43,17 @@ async def outcome(call: Awaitable[object]) -> object:
     return {name: shape(getattr(found, name)) for name in slots} if slots else shape(found)
 
 
+async def together(zenml: ZenML, run: Run) -> list[object]:
+    """What is told of a run that is asked for together with one that there is not."""
+    gone = str(uuid4())
+    told = [await zenml.get_runs([gone, run.id], run.project, times=times) for times in (False, True)]
+    return [(each.keys() == {gone, run.id}, each[gone], (found := each[run.id]) and _shapes(found)) for each in told]
+
+
+def _shapes(found: Run) -> dict[str, object]:
+    return {field: shape(getattr(found, field)) for field in found.__slots__}
+
+
 async def outcomes(url: str, key: str, pipeline: str, kind: Any) -> list[object]:  # noqa: ANN401
     """The outcomes of the calls that the daemon makes in a life."""
     target = Target(kind, None, pipeline, "45") if kind == "build" else Target(kind, f"{pipeline}-prod")
@@ -54,13 +65,16 @@ async def outcomes(url: str, key: str, pipeline: str, kind: Any) -> list[object]
         return [
             (info.version, info.generation, info.routes, info.projects, info.tags),
             {field: shape(getattr(resolved, field)) for field in resolved.__slots__},
-            {field: shape(getattr(run, field)) for field in run.__slots__},
+            _shapes(run),
             run.name == name,
             await outcome(zenml.start(resolved, {**RF, "run_name": name}, [], uuid4())),
             await outcome(zenml.find_run(name, resolved.project)),
             await outcome(zenml.find_run("none", resolved.project)),
             await outcome(zenml.get_run(run.id)),
             await outcome(zenml.get_run(str(uuid4()))),
+            await together(zenml, run),
+            [active.id == run.id for active in await zenml.active_runs(run.pipeline_id or "", run.project, pipeline)],
+            await outcome(zenml.stop_run(str(uuid4()))),
             await outcome(zenml.start(gone, {"run_name": f"{name}-2"}, [], uuid4())),
             await outcome(zenml.start(resolved, {**RF, "run_name": "{nope}"}, [], uuid4())),
             await outcome(zenml.start(resolved, {**RF, "run_name": "x" * 256}, [], uuid4())),

@@ -214,6 +214,8 @@ class StandIn:
                 return 200, self._openapi()
             case "POST", ["login"]:
                 return self._login(arrival)
+            case "POST", ["runs", _, "stop"] if self.version != "0.98.0":
+                return 405, {"detail": "Method Not Allowed"}
             case "POST", [thing, _, "runs"] if thing not in ROUTES[self.version]:
                 return 405, {"detail": "Method Not Allowed"}
         if arrival.headers.get("authorization", "").removeprefix("Bearer ") not in self._tokens:
@@ -226,8 +228,10 @@ class StandIn:
                 return self._start(thing, target_id, arrival.config)
             case "GET", ["current-user"]:
                 return 200, {"id": self._project_id, "name": "stand-in"}
+            case "POST", ["runs", run_id, "stop"]:
+                return self._stop(run_id)
             case "GET", ["runs"]:
-                return 200, _unless_hydrated(_page(self._rows("runs"), arrival.query), arrival.query)
+                return self._list_runs(arrival.query)
             case "GET", [thing] if thing in self._lists():
                 return 200, _page(self._rows(thing), arrival.query)
             case "GET", [thing, row_id]:
@@ -265,6 +269,21 @@ class StandIn:
         self.runs[name] = self._row(name, status="initializing")
         return 200, self.runs[name]
 
+    def _list_runs(self, query: Mapping[str, str]) -> tuple[int, object]:
+        if self.version == "0.62.0" and "oneof:" in query.get("id", ""):
+            return 500, "Internal Server Error"
+        return 200, _unless_hydrated(_page(self._rows("runs"), query), query)
+
+    def _stop(self, run_id: str) -> tuple[int, object]:
+        """As for an orchestrator that stops a run at once."""
+        row = next((run for run in self.runs.values() if run["id"] == run_id), None)
+        if row is None:
+            return 404, _error("KeyError", f"\"Unable to get pipeline run with ID '{run_id}'\"")
+        if row["body"]["status"] in ("completed", "stopped"):
+            return 403, _error("IllegalOperationError", "Cannot stop a run that is already completed.")
+        row["body"]["status"] = "stopped"
+        return 200, None
+
     def _looked_at(self) -> list[Json]:
         seen = {"status": self.run_status} if self.run_status else {}
         return [run | {"body": run["body"] | seen} for run in self.runs.values()]
@@ -298,7 +317,7 @@ class StandIn:
 
     def _row(self, name: str | None, row_id: str | None = None, **body: object) -> Json:
         pipeline = {"id": self._pipeline_id, "name": self.pipeline}
-        body["created"] = datetime.now(UTC).replace(tzinfo=None).isoformat()
+        body["created"] = body["updated"] = datetime.now(UTC).replace(tzinfo=None).isoformat()
         named = {"name": name} if name else {}
         times = {"start_time": body["created"], "end_time": None} if "status" in body else {}
         row = {"id": row_id or str(uuid4()), **named, "body": body, "metadata": times, "resources": None}
@@ -312,8 +331,9 @@ class StandIn:
         keys = KEYS | ({"tags"} if self.version != "0.62.0" else set())
         schemas = {"PipelineRunConfiguration": keys, "StepConfigurationUpdate": {"parameters", "settings"}}
         paths = [f"/api/v1/{thing}/{{id}}/runs" for thing in ROUTES[self.version]]
+        paths += ["/api/v1/projects", "/api/v1/runs/{run_id}/stop"] if self.version == "0.98.0" else []
         return {
-            "paths": {key: {} for key in paths + (["/api/v1/projects"] if self.version == "0.98.0" else [])},
+            "paths": {key: {} for key in paths},
             "components": {"schemas": {name: {"properties": dict.fromkeys(k)} for name, k in schemas.items()}},
         }
 
@@ -336,9 +356,23 @@ def _page(rows: list[Json], query: Mapping[str, str]) -> Json:
     """Only the filters that the daemon uses; like the real ones, all others are ignored."""
     if name := query.get("name"):
         rows = [row for row in rows if row.get("name") == name.removeprefix("equals:")]
+    if ids := query.get("id"):
+        rows = [row for row in rows if row["id"] in _one_of(ids)]
+    if statuses := query.get("status"):
+        rows = [row for row in rows if _status(row) in _one_of(statuses)]
     number, size = int(query.get("page", 1)), int(query.get("size", 20))
     pages = max(1, -(-len(rows) // size))
     return {"items": rows[(number - 1) * size : number * size], "total": len(rows), "total_pages": pages}
+
+
+def _one_of(value: str) -> list[str]:
+    found: list[str] = json.loads(value.removeprefix("oneof:")) if value.startswith("oneof:") else [value]
+    return found
+
+
+def _status(row: Json) -> str | None:
+    status: str | None = row["body"].get("status")
+    return status
 
 
 def _unless_hydrated(page: Json, query: Mapping[str, str]) -> Json:

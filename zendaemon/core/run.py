@@ -12,6 +12,19 @@ from pydantic import JsonValue  # noqa: TC002
 TERMINAL = frozenset({"completed", "cached", "failed", "stopped", "retried", "cancelled", "skipped"})
 """Run statuses that end a run, over all generations; unknown ones are not terminal (zenml-api.md, section 5)."""
 
+ACTIVE = (
+    "initializing",
+    "provisioning",
+    "queued",
+    "running",
+    "paused",
+    "resuming",
+    "retrying",
+    "stopping",
+    "cancelling",
+)
+"""Every run status, over all generations, that does not end a run."""
+
 SUCCEEDED = frozenset({"completed", "cached", "skipped"})
 FAILED = frozenset({"failed"})
 """What ends a run otherwise (`stopped`, `cancelled`, `deleted`) is neither: somebody wanted it so."""
@@ -27,7 +40,8 @@ QUEUED = frozenset({"initializing", "queued"})
 class Run:
     """A ZenML pipeline run. Instants are aware UTC by the server's clock, None where the server does not tell.
 
-    Lists do not tell `started_at` and `ended_at`.
+    Lists do not tell `started_at` and `ended_at`, unless they are asked to. `updated` is when the status was written
+    last. `project` is an id, and None on servers without projects.
     """
 
     id: str
@@ -38,6 +52,8 @@ class Run:
     created: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    updated: datetime | None = None
+    project: str | None = None
 
     @property
     def active(self) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import quote
 
 from zendaemon.core.errors import Rejected, Stale, Unavailable
+from zendaemon.zenml import runs
 from zendaemon.zenml.auth import Auth, Secret
 from zendaemon.zenml.errors import Purpose, from_answer, read_failure, unreadable
 from zendaemon.zenml.info import ServerInfo, parse_info
@@ -17,7 +18,7 @@ from zendaemon.zenml.starting import start_body, start_path
 from zendaemon.zenml.wire import API, Limits, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
     from uuid import UUID
@@ -167,8 +168,8 @@ class ZenML:
         """The run of exactly this name; the oldest, should an old server have made several."""
         params = {"name": f"equals:{name}"} | ({"project": project} if project else {})
         rows = await self.pages("runs", params)
-        runs = [run for run in map(run_of, rows) if run is not None and run.name == name]
-        return min(runs, key=lambda run: (run.created is None, run.created, run.id), default=None)
+        named = [run for run in map(run_of, rows) if run is not None and run.name == name]
+        return min(named, key=lambda run: (run.created is None, run.created, run.id), default=None)
 
     async def get_run(self, run_id: str) -> Run | None:
         """A run by its id, with its times; None when the server has it no more."""
@@ -179,6 +180,42 @@ class ZenML:
         if (run := run_of(row)) is None:
             raise Unavailable(f"run {run_id} is not what a run looks like")
         return run
+
+    async def get_runs(
+        self,
+        ids: Sequence[str],
+        project: str | None = None,
+        *,
+        times: bool = False,
+        turn: Callable[[int], Awaitable[None]] = runs.no_wait,
+    ) -> dict[str, Run | None]:
+        """Runs by their ids: in one list for each 100 of them where the server can, else one after the other.
+
+        None stands for a run that the server has no more, by an answer for it alone. A run that the server cannot tell
+        of is left out; when there is no other, its failure is raised. `project` is where most of them are. Lists have
+        the runs' `times` when they are asked for, which costs the server a third more. `turn` is awaited before each
+        request, with the number of runs that it is about.
+        """
+        return await runs.get_runs(self, ids, project, turn, times=times)
+
+    async def active_runs(self, pipeline_id: str, project: str | None, pipeline: str | None = None) -> list[Run]:
+        """The newest 100 runs of a pipeline that have not ended, whoever started them, the newest first.
+
+        `pipeline` is its name: on servers up to 0.62, where each version has an id of its own, all versions count.
+        """
+        return await runs.active_runs(self, pipeline_id, project, pipeline)
+
+    async def stop_run(self, run_id: str) -> None:
+        """Have the server stop a run, which takes its time; one that has ended, or is gone, needs no stopping.
+
+        Raises Rejected when the server cannot or may not, Unavailable when it is to be asked again, such as for a run
+        that its orchestrator has not taken yet.
+        """
+
+        async def post(path: str, params: Mapping[str, str]) -> None:
+            await self._call("POST", path, Purpose.STOP, params=params)
+
+        await runs.stop_run(post, run_id)
 
     async def _call(
         self,

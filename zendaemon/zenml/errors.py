@@ -83,6 +83,7 @@ class Purpose(StrEnum):
     READ = "read"
     LOGIN = "login"
     START = "start"
+    STOP = "stop"
 
 
 _HINTS = {
@@ -90,6 +91,13 @@ _HINTS = {
     403: "the service account needs the right to read the target and to create pipeline runs and snapshots",
     405: "the server has no workload manager (running over REST is a ZenML Pro feature), or is of another generation",
 }
+_STOP_HINTS = {
+    403: "the service account needs the right to update pipeline runs",
+    405: "this server cannot stop runs: ZenML can from 0.85 on",
+    500: "the ZenML server needs the integration of the run's orchestrator, and a way to it",
+    501: "the run's orchestrator cannot stop runs",
+}
+_NOT_TAKEN = re.compile(r"no orchestrator run id", re.IGNORECASE)
 
 
 def from_transport(error: Exception, purpose: Purpose, where: str) -> ServerError:
@@ -119,6 +127,8 @@ def from_answer(answer: Answer, purpose: Purpose, now: datetime) -> ServerError:
             return _read_failure(status, kind, message, wait(answer, now))
         case Purpose.START:
             return _start_failure(status, kind, message, wait(answer, now))
+        case Purpose.STOP:
+            return _stop_failure(status, kind, message, wait(answer, now))
 
 
 def unreadable(answer: Answer, purpose: Purpose) -> ServerError:
@@ -163,6 +173,19 @@ def _start_failure(status: int, kind: str, message: str, retry_after: float | No
     if status == 409:
         return NameTaken(message, status=status)
     return _refusal(status, kind, message)
+
+
+def _stop_failure(status: int, kind: str, message: str, retry_after: float | None) -> ServerError:
+    """A run that is not stopped. What its orchestrator says (500, 501) it will say again."""
+    if status > 501 or status in (408, 425, 429) or _NOT_TAKEN.search(message):
+        return Unavailable(message, status=status, retry_after=retry_after)
+    if status == 404 and not kind:
+        return Unavailable(message, hint="is there something between us and the ZenML server?", status=status)
+    if status == 401:
+        return Unauthorized(message, hint="check the API key, token or password", status=status)
+    if status == 404:
+        return Stale(message, status=status)
+    return Rejected(message, hint=_STOP_HINTS.get(status, ""), status=status)
 
 
 def _refusal(status: int, kind: str, message: str) -> ServerError:

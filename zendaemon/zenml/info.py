@@ -20,10 +20,12 @@ START_ROUTES: Mapping[Kind, str] = {
     "snapshot": "pipeline_snapshots",
 }
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+_STOP_ROUTE = re.compile(r"/api/v1/runs/\{[^/]+\}/stop")
 _UNIQUE_NAMES = (0, 75)
 _KEEPS_PARAMETERS = (0, 85)
 _REFUSES_PARAMETERS = (0, 75)
 _PROJECTS = (0, 80)
+_STOPS_RUNS = (0, 85)
 
 
 class Generation(StrEnum):
@@ -48,6 +50,7 @@ class ServerInfo:
     generation: Generation
     routes: frozenset[Kind]
     projects: bool
+    stops_runs: bool
     active: bool
     auth_scheme: str
     deployment_type: str
@@ -100,6 +103,7 @@ def parse_info(info: object, openapi: object) -> ServerInfo | None:
         generation=generation,
         routes=mounted(paths) if paths else frozenset({KIND_OF[generation]}),
         projects="/api/v1/projects" in paths if paths else release >= _PROJECTS,
+        stops_runs=any(map(_STOP_ROUTE.fullmatch, paths)) if paths else release >= _STOPS_RUNS,
         active=info.get("active") is not False,
         auth_scheme=str(info.get("auth_scheme") or ""),
         deployment_type=str(info.get("deployment_type") or ""),

@@ -86,6 +86,7 @@ class Resolver:
             base=parameters_alone(at(metadata, "config_template")) if wants_all else {},
             unique_names=info.unique_names,
             sends_tags=info.tags,
+            stops_runs=info.stops_runs,
         )
 
 

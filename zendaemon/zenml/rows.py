@@ -32,6 +32,8 @@ def run_of(row: object) -> Run | None:
         created=created_of(row),
         started_at=_instant(at(row, "metadata", "start_time")),
         ended_at=_instant(at(row, "metadata", "end_time")),
+        updated=_instant(at(row, "body", "updated")),
+        project=at(row, "body", "project_id"),
     )
 
 
