@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,7 @@ class Aftermath:
         self._now = now
         self._due: dict[UUID, Fire] = {}
         self._dropped: dict[UUID, str] = {}
+        self._look = asyncio.Event()
         self._doubted: set[str] = set()
         """Schedules of which it is to be told whether too many runs failed."""
         self.tell: Callable[[Alert], None] = lambda _: None
@@ -66,7 +68,7 @@ class Aftermath:
         return self._engine.marks.undecided(schedule, self._now()) if schedule else None
 
     def follow_up(self, fire: Fire) -> Fire:
-        """The fire whose run has just ended, as it is to be recorded: with the time of its next run, if there is one."""
+        """The fire whose run has just ended, as it is to be recorded: with the time of its next run, if any."""
         schedule = self._schedule(fire.schedule)
         decided = next_run(schedule, fire, self._now()) if schedule else fire
         if decided.retry_at is not None:
@@ -82,12 +84,14 @@ class Aftermath:
             self._due[fire.key] = fire
         elif fire.run_status in FAILED:
             self._doubted.add(fire.schedule)
+        self._look.set()
 
     def drop(self, name: str) -> None:
         """No other run follows the failed ones of this schedule, since a later fire takes their place."""
         for fire in self._engine.activity.failed(name):
             self._dropped[fire.key] = "a later fire took its place"
             self._engine.activity.given_up(fire)
+            self._look.set()
 
     async def load(self) -> None:
         """Take over what an earlier process left, before anything is decided."""
@@ -99,17 +103,26 @@ class Aftermath:
         """Do for ever what is due. What a journal that cannot be written keeps from being done is done later."""
         self._doubted.update(name for name, it in self._engine.schedules.schedules.items() if it.pause_after_failures)
         while True:
-            wait = _LOOK
+            self._look.clear()
             try:
                 await self._start_due()
                 await self._judge_doubted()
             except JournalError as error:
                 log.error("journal.unavailable", error=str(error))  # noqa: TRY400 - no traceback wanted
-                wait = _JOURNAL_RETRY
+                await asyncio.sleep(_JOURNAL_RETRY)
             except Exception:
                 log.exception("engine.error")
-                wait = _JOURNAL_RETRY
-            await asyncio.sleep(wait)
+                await asyncio.sleep(_JOURNAL_RETRY)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._wait()):  # wait_for may lose a cancellation (Python 3.11)
+                    await self._look.wait()
+
+    def _wait(self) -> float | None:
+        """Seconds until something is due, no more than `_LOOK`, since the clock may be set; None where nothing is."""
+        if self._doubted or self._dropped:
+            return 0
+        soonest = min((fire.retry_at for fire in self._due.values() if fire.retry_at is not None), default=None)
+        return None if soonest is None else min(_LOOK, max(0.0, (soonest - self._now()).total_seconds()))
 
     async def _start_due(self) -> None:
         now = self._now()

@@ -10,7 +10,6 @@ import asyncio
 import heapq
 import random
 from dataclasses import replace
-from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
@@ -36,7 +35,7 @@ from zendaemon.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from uuid import UUID
 
     from pydantic import JsonValue

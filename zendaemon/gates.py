@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from zendaemon.core.errors import Held, JournalError, Rejected
+from zendaemon.core.errors import Held, JournalError, Rejected, Unavailable
 from zendaemon.core.fire import FireState, Reason, instant_text
 from zendaemon.core.policy import Overlap, OverlapScope
 from zendaemon.core.retry import GiveUp
@@ -36,7 +36,7 @@ class Server(Protocol):
     @property
     def skew(self) -> timedelta: ...
 
-    async def active_runs(self, pipeline_id: str, project: str | None) -> list[Run]: ...
+    async def active_runs(self, pipeline_id: str, project: str | None, pipeline: str | None) -> list[Run]: ...
 
     async def stop_run(self, run_id: str) -> None: ...
 
@@ -117,7 +117,7 @@ class Gates:
 
     async def _of_pipeline(self, schedule: Schedule, resolved: Resolved) -> list[Run]:
         now = self._now() + self._server.skew
-        found = await self._server.active_runs(resolved.pipeline_id, resolved.project)
+        found = await self._server.active_runs(resolved.pipeline_id, resolved.project, resolved.pipeline or None)
         return [run for run in found if now - (run.created or now) < schedule.overlap_timeout]
 
     async def _in_place(self, work: Work) -> Verdict:
@@ -129,20 +129,31 @@ class Gates:
         if any(not other.manual and other.fire_time < fire_time for other in self._activity.claims(name)):
             return Wait(_STOPPING, Held("an earlier fire is being started"))
         self.drop(name)
-        active = [fire for fire in await self.look(self._activity.active(name)) if fire.run_status not in TERMINAL]
-        for fire in active:
-            run_id = fire.run_id or ""
-            if run_id in work.stop_asked:
+        active = self._activity.active(name)
+        verdict: Verdict = None
+        for fire in await self.look(active) if active else ():
+            if fire.run_status in TERMINAL:
                 continue
+            found = await self._stop(work, fire)
+            if self._counts(work.schedule, fire):
+                verdict = found if isinstance(found, Shut) else verdict or found
+        return verdict
+
+    async def _stop(self, work: Work, fire: Fire) -> Wait | Shut:
+        """Have the server stop a run, once; one that its orchestrator has not taken yet cannot be stopped yet."""
+        run_id = fire.run_id or ""
+        if run_id not in work.stop_asked:
             try:
                 await self._server.stop_run(run_id)
             except Rejected as error:
-                if self._counts(work.schedule, fire):
-                    text = f"run {fire.run_name} could not be stopped: {error}"
-                    return Shut(GiveUp(FireState.FAILED, Reason.OVERLAP), Held(text))
+                text = f"run {fire.run_name} could not be stopped: {error}"
+                return Shut(GiveUp(FireState.FAILED, Reason.OVERLAP), Held(text))
+            except Unavailable as error:
+                if error.status is None:
+                    raise
+                return Wait(_STOPPING, Held(f"run {fire.run_name} cannot be stopped yet: {error}"))
             work.stop_asked.add(run_id)
-        waited_for = [fire for fire in active if self._counts(work.schedule, fire)]
-        return Wait(_STOPPING, Held(f"run {waited_for[0].run_name} is to stop")) if waited_for else None
+        return Wait(_STOPPING, Held(f"run {fire.run_name} is to stop"))
 
     async def _depends(self, work: Work) -> Verdict:
         """Wait for what the others began no later than this fire; then ask how the last one of each ended."""

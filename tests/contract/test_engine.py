@@ -802,4 +802,4 @@ async def test_the_tasks_end_also_when_they_are_woken_and_cancelled_at_once(worl
         for task in daemon.tasks:
             task.cancel()
         ended, going = await asyncio.wait(daemon.tasks, timeout=1)
-    assert (len(ended), len(going)) == (3, 0)
+    assert (len(ended), len(going)) == (len(daemon.tasks), 0)

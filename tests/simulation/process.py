@@ -22,7 +22,7 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.pool import StaticPool
 from standin.server import API_KEY
 
-from zendaemon import awake
+from zendaemon import aftermath, awake
 from zendaemon import engine as engines
 from zendaemon import runs as runs_module
 from zendaemon import targets as targets_module
@@ -326,6 +326,7 @@ def prepare(say: Callable[[Any, str, dict[str, Any]], dict[str, Any]]) -> Disk:
     context = ssl.create_default_context()
     wire.tls_context = lambda _: context
     engines.TICK = TICK
+    aftermath._LOOK = TICK
     awake.ASLEEP = ASLEEP
     pacing.BUSY_CEILING = pacing.DOWN_CEILING = 120.0
     targets_module._SOON_CEILING = 900.0

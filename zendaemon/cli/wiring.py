@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -28,6 +28,7 @@ from zendaemon.zenml import ApiKey, Limits, Resolver, Secret, Token, UserPasswor
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from zendaemon.events import Observer
     from zendaemon.journal import Journal
     from zendaemon.metrics import Metrics
     from zendaemon.settings import Settings
@@ -120,9 +121,23 @@ def asks_for_traces(environment: Mapping[str, str]) -> bool:
     return not disabled and ("otlp" in exporters.split(",") if exporters else named)
 
 
-def _attempts(settings: Settings, client: ZenML, targets: Targets, journal: Journal, gates: Gates) -> Attempts:
+class Heart(NamedTuple):
+    """What decides, starts and follows."""
+
+    engine: Engine
+    targets: Targets
+    attempts: Attempts
+    runs: Runs
+    aftermath: Aftermath
+
+
+def heart(settings: Settings, client: ZenML, journal: Journal, observer: Observer) -> Heart:
+    """The engine with its parts, connected."""
+    targets = Targets(Resolver(client, clock.now), journal, now=clock.now)
+    activity = Activity()
+    gates = Gates(client, activity, now=clock.now)
     usual, when_quick = settings.in_flight
-    return Attempts(
+    attempts = Attempts(
         client,
         targets,
         journal,
@@ -133,22 +148,8 @@ def _attempts(settings: Settings, client: ZenML, targets: Targets, journal: Jour
         when_quick=when_quick,
         settle_after=settings.settle_after,
     )
-
-
-def daemon(
-    settings: Settings,
-    client: ZenML,
-    journal: Journal,
-    metrics: Metrics | None = None,
-    tracing: Tracing | None = None,
-) -> tuple[Daemon, Operations]:
-    """The daemon, ready to run, and what operators may ask of it."""
-    targets = Targets(Resolver(client, clock.now), journal, now=clock.now)
-    activity = Activity()
-    gates = Gates(client, activity, now=clock.now)
-    attempts = _attempts(settings, client, targets, journal, gates)
     runs = Runs(client, journal, now=clock.now, stuck_after=settings.stuck_after)
-    attempts.observer = runs.observer = Observers(*(each for each in (metrics, tracing) if each is not None))
+    attempts.observer = runs.observer = observer
     engine = Engine(
         journal=journal,
         activity=activity,
@@ -160,6 +161,19 @@ def daemon(
     )
     aftermath = Aftermath(engine, attempts, journal, now=clock.now)
     aftermath.connect(runs, gates)
+    return Heart(engine, targets, attempts, runs, aftermath)
+
+
+def daemon(
+    settings: Settings,
+    client: ZenML,
+    journal: Journal,
+    metrics: Metrics | None = None,
+    tracing: Tracing | None = None,
+) -> tuple[Daemon, Operations]:
+    """The daemon, ready to run, and what operators may ask of it."""
+    observer = Observers(*(each for each in (metrics, tracing) if each is not None))
+    engine, targets, attempts, runs, aftermath = heart(settings, client, journal, observer)
     timers = engine.timers = Timers(engine.wake)
 
     def load_files(previous: Loaded | None) -> Loaded:
