@@ -29,9 +29,9 @@ def next_run(schedule: Schedule, fire: Fire, now: datetime) -> Fire:
 def failed_in_a_row(outcomes: Sequence[Fire], count: int, since: datetime | None) -> str | None:
     """Why a schedule is to be paused, by its latest fires whose runs succeeded or failed for good, the latest first.
 
-    Runs that ended before `since`, the end of its last pause, do not count. None while they are not so many.
+    Runs that were started before `since`, the end of its last pause, do not count. None while they are not so many.
     """
-    counting = [fire for fire in outcomes[:count] if since is None or (fire.run_ended_at or fire.fire_time) >= since]
+    counting = [fire for fire in outcomes[:count] if since is None or (fire.decided_at or fire.fire_time) >= since]
     if len(counting) < count or any(fire.run_status not in FAILED for fire in counting):
         return None
     last = counting[0]

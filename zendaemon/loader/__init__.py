@@ -15,6 +15,7 @@ from zendaemon.core.errors import Invalid, Problem
 from zendaemon.core.schedule import Place, ScheduleSet
 from zendaemon.loader.calendars import Calendars
 from zendaemon.loader.config import never_fires, shared_run_names
+from zendaemon.loader.dependencies import check_dependencies
 from zendaemon.loader.files import find, read, roots_of, unreadable
 from zendaemon.loader.report import Report
 from zendaemon.loader.schedules import read_schedules
@@ -72,6 +73,8 @@ def load(paths: Path | Sequence[Path], *, now: datetime, previous: Loaded | None
         message = f"{other!r} and {one!r} have fires with the same run name {run_name!r}: the second would get no run"
         remedy = "put {{ schedule }} into run_name, and the whole fire time"
         problems.add(Problem(schedules.places[other].file, *place, message, remedy))
+    if not problems:  # else a name may only seem to be missing
+        problems.update(check_dependencies(schedules))
     if problems:
         raise Invalid(sorted(problems))
     return Loaded(schedules, files, calendars.files)
