@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,6 +12,9 @@ from zendaemon.core.errors import Invalid
 from zendaemon.core.fire import Fire, FireState, again, not_again, run_name
 from zendaemon.core.schedule import Schedule
 from zendaemon.loader import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TIME = datetime(2026, 11, 23, 2, tzinfo=UTC)
 SCHEDULE = Schedule.model_validate(
@@ -60,7 +62,7 @@ def test_what_may_be_written(tmp_path: Path, keys: str, expected: str) -> None:
     assert expected in " ".join(problems)
 
 
-def started(**values: Any) -> Fire:
+def started(**values: Any) -> Fire:  # noqa: ANN401 - fields of a fire
     return Fire(
         schedule="a", fire_time=TIME, state=FireState.STARTED, run_id="r", run_name="a-x", run_status="failed", **values
     )
