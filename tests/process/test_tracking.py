@@ -1,4 +1,4 @@
-"""Runs are followed to their end on real servers of each generation; their statuses are moved as an orchestrator does."""
+"""Runs are followed to their end on real servers of each generation; their statuses are moved as orchestrators do."""
 
 from __future__ import annotations
 
