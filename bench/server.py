@@ -1,8 +1,9 @@
 """A ZenML server that answers at once: what a client can do is measured, not what a server can.
 
-`python bench/server.py [--latency SECONDS]` prints its port. Starts are answered from a template, by a protocol
-without streams or parser; everything else by the tests' stand-in. `GET /arrivals` gives the wall time and the name of
-every start since it was last asked, as JSON.
+`python bench/server.py [--latency SECONDS] [--version VERSION] [--status STATUS]` prints its port. Starts are answered
+from a template, by a protocol without streams or parser; everything else by the tests' stand-in. A run is found
+whatever its id, and has STATUS. `GET /arrivals` gives the wall time and the name of every start since it was last
+asked, as JSON; `GET /asked` what was asked of runs: lists, single ones, rows and bytes of the answers.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import json
 import re
 import sys
 import time
+from collections import Counter
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from standin.server import Arrival, StandIn
@@ -33,8 +36,10 @@ def encoded(status: int, body: bytes) -> bytes:
 class Recorder:
     """The starts so far, and the answer to one. It keeps no rows: a look-up by name or id always finds."""
 
-    def __init__(self, version: str, latency: float) -> None:
+    def __init__(self, version: str, latency: float, status: str) -> None:
         self.latency = latency
+        self.status = status
+        self.asked = Counter[str]()
         self.arrivals: list[tuple[float, str]] = []
         self.standin = StandIn(version)
         self.standin.run_status = "completed"
@@ -54,16 +59,25 @@ class Recorder:
         if target == "/arrivals":
             found, self.arrivals = self.arrivals, []
             return encoded(200, json.dumps(found).encode())
+        if target == "/asked":
+            asked, self.asked = self.asked, Counter()
+            return encoded(200, json.dumps(asked).encode())
         path, _, query = target.partition("?")
+        fields = dict(parse_qsl(query))
         if path.startswith("/api/v1/runs/"):
-            row_id = path.rpartition("/")[2]
-            row = self.standin._row("a-run", row_id, status="completed")  # noqa: SLF001
-            return encoded(200, json.dumps(row).encode())
-        fields = dict(pair.split("=", 1) for pair in query.split("&") if "=" in pair)
-        fields = {key: value.replace("%3A", ":") for key, value in fields.items()}
+            return self.told("single", [path.rpartition("/")[2]])
+        if path == "/api/v1/runs" and fields.get("id", "").startswith("oneof:") and self.standin.version != "0.62.0":
+            return self.told("lists", json.loads(fields["id"].removeprefix("oneof:")))
         arrival = Arrival(method, path, fields, headers, body, 0.0)
         status, answer = self.standin._route(arrival)  # noqa: SLF001
         return encoded(status, json.dumps(answer).encode())
+
+    def told(self, kind: str, ids: list[str]) -> bytes:
+        rows = [self.standin._row(f"run-{row_id}", row_id, status=self.status) for row_id in ids]  # noqa: SLF001
+        page = {"items": [row | {"metadata": None} for row in rows], "total": len(rows), "total_pages": 1}
+        answer = encoded(200, json.dumps(page if kind == "lists" else rows[0]).encode())
+        self.asked.update({kind: 1, "rows": len(rows), "bytes": len(answer)})
+        return answer
 
 
 class Connection(asyncio.Protocol):
@@ -105,8 +119,8 @@ class Connection(asyncio.Protocol):
         self.transport.write(await self.recorder.other(method, target, headers, body))
 
 
-async def serve(version: str, latency: float) -> None:
-    recorder = Recorder(version, latency)
+async def serve(version: str, latency: float, status: str) -> None:
+    recorder = Recorder(version, latency, status)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(recorder), "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
@@ -118,5 +132,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--latency", type=float, default=0.0)
     parser.add_argument("--version", default="0.98.0")
+    parser.add_argument("--status", default="completed")
     given = parser.parse_args()
-    asyncio.run(serve(given.version, given.latency))
+    asyncio.run(serve(given.version, given.latency, given.status))

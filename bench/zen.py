@@ -19,10 +19,11 @@ ZENDAEMON = Path(sys.executable).with_name("zendaemon")
 
 
 class Server:
-    """The server that answers at once, or after `latency` seconds."""
+    """The server that answers at once, or after `latency` seconds; its runs have the status `status`."""
 
-    def __init__(self, home: Path, latency: float = 0.0) -> None:
-        arguments = [sys.executable, ROOT / "bench" / "server.py", "--latency", latency]
+    def __init__(self, home: Path, latency: float = 0.0, *, version: str = "0.98.0", status: str = "completed") -> None:
+        arguments: list[object] = [sys.executable, ROOT / "bench" / "server.py", "--latency", latency]
+        arguments += ["--version", version, "--status", status]
         self.program = Program(arguments, home / "server.log")
         self.url = f"http://127.0.0.1:{self.program.wait_for(chr(10), 20).strip()}"
 
@@ -30,6 +31,12 @@ class Server:
         """Wall time and run name of the starts since this was last asked."""
         with urllib.request.urlopen(f"{self.url}/arrivals") as answer:
             return [(float(at), str(name)) for at, name in json.load(answer)]
+
+    def asked(self) -> dict[str, int]:
+        """What was asked of runs since this was last asked: `lists`, `single`, `rows` and `bytes`, where not zero."""
+        with urllib.request.urlopen(f"{self.url}/asked") as answer:
+            found: dict[str, int] = json.load(answer)
+            return found
 
     def __enter__(self) -> Self:
         return self

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from zendaemon import __version__, clock
 from zendaemon.core.errors import JournalError
 from zendaemon.core.fire import FireState, Reason
-from zendaemon.core.run import DELETED, TERMINAL
+from zendaemon.core.run import TERMINAL
 from zendaemon.core.shown import ScheduleState
 from zendaemon.events import Outcome
 
@@ -56,7 +56,6 @@ REASONS: dict[FireState, tuple[Reason | None, ...]] = {
 }
 """The series that are there from the beginning, at 0: what Prometheus sees for the first time at 1 is no increase."""
 
-_ENDS = TERMINAL | {DELETED}
 _OTHER = "other"
 
 _MIRRORED: dict[str, str] = {
@@ -126,7 +125,7 @@ class Metrics:
                 self._fires.labels(state.value, reason or "", "false")
         for outcome in Outcome:
             self._attempts.labels(outcome.value)
-        for status in (*sorted(_ENDS), _OTHER):
+        for status in (*sorted(TERMINAL), _OTHER):
             self._runs.labels(status)
         ProcessCollector(registry=registry)
 
@@ -155,7 +154,7 @@ class Metrics:
                 self.last_started[fire.schedule] = fire.fire_time
 
     def ended(self, fire: Fire) -> None:
-        self._runs.labels(fire.run_status if fire.run_status in _ENDS else _OTHER).inc()
+        self._runs.labels(fire.run_status if fire.run_status in TERMINAL else _OTHER).inc()
 
     def run_again(self, fire: Fire) -> None:
         """Its attempts are counted, and its run's end."""

@@ -24,12 +24,11 @@ from standin.server import API_KEY
 
 from zendaemon import aftermath, awake
 from zendaemon import engine as engines
-from zendaemon import runs as runs_module
 from zendaemon import targets as targets_module
 from zendaemon.activity import Activity
 from zendaemon.aftermath import Aftermath
 from zendaemon.attempts import Attempts
-from zendaemon.core import pacing
+from zendaemon.core import following, pacing
 from zendaemon.core.errors import JournalError, ZendaemonError
 from zendaemon.engine import Engine
 from zendaemon.gates import Gates
@@ -330,8 +329,8 @@ def prepare(say: Callable[[Any, str, dict[str, Any]], dict[str, Any]]) -> Disk:
     awake.ASLEEP = ASLEEP
     pacing.BUSY_CEILING = pacing.DOWN_CEILING = 120.0
     targets_module._SOON_CEILING = 900.0
-    runs_module._FIRST = 600.0
-    runs_module._LONGEST = 4 * 3600.0
+    following.FIRST = 600.0
+    following.LONGEST = 4 * 3600.0
     structlog.configure(processors=[say], cache_logger_on_first_use=False)
     parse = lru_cache(maxsize=20_000)(httpx._urlparse.urlparse)
     httpx._urls.urlparse = httpx._urlparse.urlparse = parse  # type: ignore[attr-defined,assignment]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from email.utils import format_datetime
+from itertools import chain
 from math import inf
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -18,7 +19,7 @@ from standin.server import Arrival, StandIn
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from random import Random
 
     from simulation.loop import SimLoop
@@ -213,12 +214,18 @@ class SimServer(StandIn):
         """Runs by name and by id, without going through all of them."""
         path = arrival.path.removeprefix("/api/v1/").split("/")
         if arrival.method == "GET" and path[0] == "runs":
+            ids = json.loads(arrival.query.get("id", "oneof:[]").removeprefix("oneof:"))
+            if ids and self.version == "0.62.0":
+                return 500, "Internal Server Error"
             name = arrival.query.get("name", "").removeprefix("equals:")
-            known = self._named.get(name, ()) if len(path) == 1 else map(self._by_id.get, path[1:2])
+            by_name: Iterable[Made | None] = () if ids else self._named.get(name, ())
+            known = chain(by_name, map(self._by_id.get, path[1:2] + ids))
             found = [made for made in known if made is not None and self._shown(made)]
             rows = [self._row_of(made) for made in found]
             if len(path) == 1:
-                return 200, {"items": [row | {"metadata": None} for row in rows], "total": len(rows), "total_pages": 1}
+                times = arrival.query.get("hydrate") == "true"
+                rows = rows if times else [row | {"metadata": None} for row in rows]
+                return 200, {"items": rows, "total": len(rows), "total_pages": 1}
             return (200, rows[0]) if rows else (404, {"detail": ["KeyError", "\"Unable to get run with ID 'x'\""]})
         return super()._permitted(arrival)
 

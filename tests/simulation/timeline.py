@@ -36,7 +36,7 @@ _RECORDED = 60.0
 _LOOKED_AT = 180.0
 """How much later than it wants to the daemon may look at a run."""
 _FIRST_LOOK, _LAST_LOOK = 600.0, 4 * 3600.0
-_GIVEN_UP = 2 * 86_400.0
+_GIVEN_UP = 30 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)

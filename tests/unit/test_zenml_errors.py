@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-READ, LOGIN, START = Purpose.READ, Purpose.LOGIN, Purpose.START
+READ, LOGIN, START, STOP = Purpose.READ, Purpose.LOGIN, Purpose.START, Purpose.STOP
 
 
 def leaves(root: type[Exception]) -> Iterable[type[Exception]]:
@@ -55,7 +55,7 @@ def test_every_transport_error_is_mapped(kind: type[Exception]) -> None:
     after_start = from_transport(kind("boom"), START, "http://x")
     assert type(after_start) is STARTS[kind]
     assert after_start.status is None
-    for purpose in (READ, LOGIN):
+    for purpose in (READ, LOGIN, STOP):
         other = from_transport(kind("boom"), purpose, "http://x")
         assert type(other) is (Rejected if kind is httpx.UnsupportedProtocol else Unavailable)
 
@@ -127,6 +127,12 @@ TABLE: list[tuple[str, Purpose, httpx.Response, type[ServerError], str]] = [
     ("login: grant", LOGIN, answer(400, {"detail": "Unsupported grant type: x"}), Unauthorized, ""),
     ("login: none", LOGIN, answer(404), Unauthorized, "server URL"),
     ("login: broken", LOGIN, answer(500), Unavailable, ""),
+    ("stop: token", STOP, answer(401), Unauthorized, "API key"),
+    ("stop: gone", STOP, answer(404, detail("KeyError", "gone")), Stale, ""),
+    ("stop: old server", STOP, answer(405), Rejected, "from 0.85 on"),
+    ("stop: limit", STOP, answer(429), Unavailable, ""),
+    ("stop: no module", STOP, answer(500, detail("RuntimeError", "No module")), Rejected, "integration"),
+    ("stop: proxy", STOP, answer(504), Unavailable, "Gateway"),
     ("login: redirect", LOGIN, answer(307, location="https://sso/"), Unavailable, "https://sso/"),
 ]
 

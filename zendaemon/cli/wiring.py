@@ -161,6 +161,7 @@ def heart(settings: Settings, client: ZenML, journal: Journal, observer: Observe
     )
     aftermath = Aftermath(engine, attempts, journal, now=clock.now)
     aftermath.connect(runs, gates)
+    runs.schedule_of = lambda name: engine.schedules.schedules.get(name)  # noqa: PLW0108 - a reload replaces them
     return Heart(engine, targets, attempts, runs, aftermath)
 
 

@@ -9,7 +9,10 @@ from typing import Literal
 
 from pydantic import JsonValue  # noqa: TC002
 
-TERMINAL = frozenset({"completed", "cached", "failed", "stopped", "retried", "cancelled", "skipped"})
+DELETED = "deleted"
+"""Our word for the status of a run that the server has no more."""
+
+TERMINAL = frozenset({"completed", "cached", "failed", "stopped", "retried", "cancelled", "skipped", DELETED})
 """Run statuses that end a run, over all generations; unknown ones are not terminal (zenml-api.md, section 5)."""
 
 ACTIVE = (
@@ -29,11 +32,11 @@ SUCCEEDED = frozenset({"completed", "cached", "skipped"})
 FAILED = frozenset({"failed"})
 """What ends a run otherwise (`stopped`, `cancelled`, `deleted`) is neither: somebody wanted it so."""
 
-DELETED = "deleted"
-"""Our word for the status of a run that the server has no more."""
-
 QUEUED = frozenset({"initializing", "queued"})
 """Statuses of a run that the server has accepted and not yet begun."""
+
+PASSING = frozenset({"initializing", "provisioning", "queued", "resuming", "stopping", "cancelling"})
+"""Statuses that a run only passes through. In the other active ones it stays as long as its work or a person takes."""
 
 
 @dataclass(frozen=True, slots=True)

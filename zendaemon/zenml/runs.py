@@ -26,6 +26,9 @@ MOST_IDS = 100
 _MOST_ACTIVE = 100
 _LISTS_BY_ID = (0, 75)
 """The release from which `oneof:` filters; older ones answer a 500, or nothing."""
+_FAILURES = 2
+"""After so many failures of lists each run is asked for alone. One is common: 0.98 answers a 500 to a list of runs
+while it takes one back that found no slot."""
 _SERVER_AWAY = frozenset({None, 401, 429, 502, 503, 504})
 _OVER = re.compile(r"already (being )?stopped|already completed|finished run")
 """What a server says that refuses to stop a run which has ended, or is being stopped."""
@@ -42,17 +45,19 @@ async def get_runs(
     wanted = list(dict.fromkeys(ids))
     found: dict[str, Run | None] = {}
     tried: set[str | None] = set()
+    failures = 0
     lists = (client.known or await client.info()).release >= _LISTS_BY_ID
     failure: ServerError | None = None
     while missing := [run_id for run_id in wanted if run_id not in found]:
         if lists and len(missing) > 1 and project not in tried:
-            tried.add(project)
             try:
                 found |= await _listed(client, missing, project, turn, times=times)
+                tried.add(project)
             except ServerError as error:
                 if error.status in _SERVER_AWAY:
                     raise
-                lists = False  # something is wrong with this list: each run alone may still be told
+                failures += 1
+                lists = failures < _FAILURES
             continue
         run_id = missing[0]
         try:
