@@ -8,15 +8,17 @@ from __future__ import annotations
 import json
 import time
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from zendaemon.core.errors import ZendaemonError
+from zendaemon.core.errors import Rejected, Unavailable, ZendaemonError
+from zendaemon.core.run import ACTIVE
 from zendaemon.demo.server import Workload
+from zendaemon.zenml import Secret, UserPassword, ZenML
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,18 +30,6 @@ if TYPE_CHECKING:
 ALL = ["0.62.0", "0.75.0", "0.85.0", "0.98.0"]
 STOPPING = ["0.85.0", "0.98.0"]  # versions that can stop runs
 RF: dict[str, Any] = {"steps": {"model_trainer": {"parameters": {"model_type": "rf"}}}}
-# What any version may say of a run that goes on; a word that a server does not know matches nothing.
-ACTIVE = [
-    "initializing",
-    "provisioning",
-    "queued",
-    "running",
-    "paused",
-    "resuming",
-    "retrying",
-    "stopping",
-    "cancelling",
-]
 
 
 @pytest.fixture(params=ALL)
@@ -154,7 +144,7 @@ def test_active_runs_of_a_pipeline(server: ZenMLServer, seeder: Seeder, unique_n
     assert names(seeder, "runs", **of_it, status="running") == active[1:]
     assert names(seeder, "runs", **of_it, status="initializing") == active[:1]
     old = server.version == "0.62.0"  # takes `oneof:...` for a status; it has no other active ones
-    assert names(seeder, "runs", **of_it, status=one_of(ACTIVE)) == ([] if old else active)
+    assert names(seeder, "runs", **of_it, status=one_of(list(ACTIVE))) == ([] if old else active)
     page = seeder.call("GET", f"runs?{httpx.QueryParams({**of_it, 'status': 'running', 'size': 1})}")
     assert page["total"] == 1
 
@@ -238,6 +228,11 @@ def test_lists_are_of_one_project(servers: ServerPool, unique_name: str) -> None
             for project in ("research", research):
                 assert [row["id"] for row in rows(seeder, path, **query, project=project)] == [found]
         assert status(seeder, run) == "running"
+
+
+def client(server: ZenMLServer) -> ZenML:
+    user = UserPassword("default", Secret(""))
+    return ZenML(server.url, user, now=lambda: datetime.now(UTC), elapsed=time.monotonic, trust_env=False)
 
 
 def stop(seeder: Seeder, run_id: str) -> None:
@@ -324,3 +319,52 @@ def test_a_run_is_stopped_by_hand(servers: ServerPool, version: str, unique_name
     assert (status(seeder, one), status(seeder, two)) == ("stopped", "stopping")
     seeder.set_status(two, "stopped")
     assert status(seeder, two) == "stopped"
+
+
+async def test_the_client_asks_for_many_runs(server: ZenMLServer, seeder: Seeder, unique_name: str) -> None:
+    runnable = seeder.runnable(unique_name)
+    going, done, gone = (fire(seeder, runnable, f"{unique_name}-{number}") for number in range(3))
+    seeder.set_status(going, "running")
+    seeder.set_status(done, "completed")
+    seeder.call("DELETE", f"runs/{gone}")
+    async with client(server) as zenml:
+        found = await zenml.get_runs([going, done, gone], times=True)
+        active = await zenml.active_runs(runnable.pipeline_id, None, unique_name)
+    assert found[gone] is None
+    assert {run.id: (run.status, run.ended_at is None) for run in found.values() if run is not None} == {
+        going: ("running", True),
+        done: ("completed", False),
+    }
+    assert [run.id for run in active] == [going]
+
+
+@pytest.mark.parametrize("version", STOPPING)
+async def test_the_client_stops_runs(servers: ServerPool, version: str, unique_name: str) -> None:
+    """What need not be stopped is no failure, and a run without an orchestrator is to be asked for again."""
+    server = servers.get(version)
+    seeder = servers.seeder(server)
+    runnable = seeder.runnable(unique_name)
+    run, done, other = (fire(seeder, runnable, f"{unique_name}-{number}") for number in range(3))
+    seeder.set_status(done, "completed")
+    async with client(server) as zenml:
+        assert (await zenml.info()).stops_runs
+        with pytest.raises(Unavailable, match="no orchestrator run id yet"):
+            await zenml.stop_run(run)
+        for run_id in (run, other):
+            seeder.set_status(run_id, "running")
+        await zenml.stop_run(run)
+        wait_for(seeder, run, "stopped")
+        for run_id in (run, done, str(uuid4())):
+            await zenml.stop_run(run_id)
+        with server.behaving(Workload(stop_seconds=None)), pytest.raises(Rejected) as caught:
+            await zenml.stop_run(other)
+    assert caught.value.status == 500
+    assert status(seeder, done) == "completed"
+
+
+@pytest.mark.parametrize("version", ALL[:2])
+async def test_the_client_cannot_stop_runs_of_old_servers(servers: ServerPool, version: str) -> None:
+    async with client(servers.get(version)) as zenml:
+        assert not (await zenml.info()).stops_runs
+        with pytest.raises(Rejected, match="Method Not Allowed"):
+            await zenml.stop_run(str(uuid4()))
