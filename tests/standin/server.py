@@ -134,6 +134,10 @@ class StandIn:
     def starts(self) -> list[Arrival]:
         return [arrival for arrival in self.arrivals if arrival.is_start]
 
+    @property
+    def stops(self) -> list[Arrival]:
+        return [arrival for arrival in self.arrivals if arrival.path.endswith("/stop")]
+
     def script(self, *faults: Fault) -> None:
         """What becomes of the next starts; those after it succeed."""
         self.faults.extend(faults)
