@@ -116,10 +116,11 @@ async def test_cancel_running_stops_the_run_before_it_starts_another(world: Worl
     async with world.daemon(schedule(overlap="cancel_running")) as daemon:
         daemon.wake(seconds=6)
         (first,) = await world.settled()
+        world.server.move(first.run_name or "", "running")
         daemon.wake(hours=1)
         assert fates(await world.settled(2)) == [("started", None)] * 2
         assert world.server.runs[first.run_name or ""]["body"]["status"] == "stopped"
-        stops = [arrival for arrival in world.server.arrivals if arrival.path.endswith("/stop")]
+        stops = world.server.stops
         assert len(stops) == 1
         assert stops[0].at < world.server.starts[1].at
         assert world.rows[0].run_status == "stopped"
@@ -142,14 +143,12 @@ async def test_cancel_running_where_the_run_cannot_be_stopped_fails_with_the_rea
 
 
 async def test_a_run_that_is_not_taken_yet_is_stopped_when_it_can_be(world: World) -> None:
-    text = "Cannot stop a pipeline run that has no orchestrator run id yet."
-    answers = iter([standins.Fault(403, {"detail": ["IllegalOperationError", text]})] * 2)
-
     async with world.daemon(schedule(overlap="cancel_running")) as daemon:
         daemon.wake(seconds=6)
-        await world.settled()
-        world.server.draw = lambda arrival: next(answers, None) if arrival.path.endswith("/stop") else None
+        (first,) = await world.settled()
         daemon.wake(hours=1)
+        await until(lambda: len(world.server.stops) == 2)
+        world.server.move(first.run_name or "", "running")
         assert fates(await world.settled(2)) == [("started", None)] * 2
 
 

@@ -116,10 +116,7 @@ async def test_the_way_of_a_run(any_server: ZenMLServer, any_seeder: Seeder, uni
 async def test_the_times_of_a_run_that_has_ended(
     any_server: ZenMLServer, any_seeder: Seeder, unique_name: str, end: str
 ) -> None:
-    """Moved through the server's own API, as an orchestrator does it; that tells whole seconds.
-
-    The newest servers take no end from there: a run has one when all of its steps have, and this one's have none.
-    """
+    """Moved through the server's own API, as an orchestrator does it; that tells whole seconds."""
     runnable = any_seeder.runnable(unique_name)
     begun = now()
     async with client(any_server) as zenml:
@@ -135,11 +132,21 @@ async def test_the_times_of_a_run_that_has_ended(
     assert abs(going.started_at - begun) < timedelta(minutes=1)
     assert ended is not None
     assert (ended.status, ended.started_at) == (end, going.started_at)
-    if (any_server.version, end) == ("0.98.0", "failed"):
-        assert ended.ended_at is None
-        return
     assert ended.ended_at is not None
     assert timedelta(seconds=-1) <= ended.ended_at - going.started_at < timedelta(minutes=1)
+
+
+async def test_a_run_that_failed_before_its_steps_may_have_no_end(
+    any_server: ZenMLServer, any_seeder: Seeder, unique_name: str
+) -> None:
+    """The newest servers take no end from outside: a run has one when all of its steps have."""
+    run = any_seeder.fire(any_seeder.runnable(unique_name), {"run_name": unique_name, **RF})
+    any_seeder.set_status(run["id"], "failed")
+    async with client(any_server) as zenml:
+        failed = await zenml.get_run(run["id"])
+    assert failed is not None
+    assert failed.status == "failed"
+    assert (failed.ended_at is None) == (any_server.version == "0.98.0")
 
 
 async def test_by_id(any_server: ZenMLServer, any_seeder: Seeder, unique_name: str) -> None:

@@ -12,9 +12,10 @@ from standin.server import API_KEY, STEPS, StandIn
 from zendaemon.core.errors import ZendaemonError
 from zendaemon.core.schedule import Target
 from zendaemon.zenml import ApiKey, Resolver, Secret, ZenML
+from zendaemon.zenml.rows import at
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from zendaemon.core.run import Resolved, Run
     from zendaemon.demo.seed import Seeder
@@ -54,7 +55,27 @@ def _shapes(found: Run) -> dict[str, object]:
     return {field: shape(getattr(found, field)) for field in found.__slots__}
 
 
-async def outcomes(url: str, key: str, pipeline: str, kind: Any) -> list[object]:  # noqa: ANN401
+async def stops(zenml: ZenML, run: Run, move: Callable[[Run, str], None]) -> list[object]:
+    """What becomes of stops before the run's orchestrator has it, while it runs, and once it has stopped."""
+    told = [await outcome(zenml.stop_run(run.id))]
+    move(run, "running")
+    told += [await outcome(zenml.stop_run(run.id)), await outcome(zenml.stop_run(run.id))]
+    return [*told, await outcome(zenml.stop_run(str(uuid4())))]
+
+
+async def newest(zenml: ZenML, name: str) -> list[object]:
+    """The newest version of an artifact and of a model, both of this name."""
+    last = {"sort_by": "desc:created", "size": 1}
+    told = []
+    for path, query in (("artifact_versions", {"name": name, "artifact": name}), (f"models/{name}/model_versions", {})):
+        page = await zenml.get(path, {**query, **last})
+        bodies = [row["body"] for row in page["items"]]
+        made = [(at(row, "artifact", "name"), at(row, "model", "name"), type(row["created"])) for row in bodies]
+        told.append((page["total"], [row.get("version") or row.get("number") for row in bodies], made))
+    return [*told, await outcome(zenml.pages("models/nope/model_versions"))]
+
+
+async def outcomes(url: str, key: str, pipeline: str, kind: Any, move: Callable[[Run, str], None]) -> list[object]:  # noqa: ANN401
     """The outcomes of the calls that the daemon makes in a life."""
     target = Target(kind, None, pipeline, "45") if kind == "build" else Target(kind, f"{pipeline}-prod")
     async with ZenML(url, ApiKey(Secret(key)), now=now, elapsed=time.monotonic, trust_env=False) as zenml:
@@ -74,7 +95,8 @@ async def outcomes(url: str, key: str, pipeline: str, kind: Any) -> list[object]
             await outcome(zenml.get_run(str(uuid4()))),
             await together(zenml, run),
             [active.id == run.id for active in await zenml.active_runs(run.pipeline_id or "", run.project, pipeline)],
-            await outcome(zenml.stop_run(str(uuid4()))),
+            await stops(zenml, run, move),
+            await newest(zenml, pipeline),
             await outcome(zenml.start(gone, {"run_name": f"{name}-2"}, [], uuid4())),
             await outcome(zenml.start(resolved, {**RF, "run_name": "{nope}"}, [], uuid4())),
             await outcome(zenml.start(resolved, {**RF, "run_name": "x" * 256}, [], uuid4())),
@@ -92,7 +114,18 @@ async def test_stand_in_and_real_server_have_the_same_outcomes(
     server: ZenMLServer, seeder: Seeder, unique_name: str
 ) -> None:
     runnable = seeder.runnable(unique_name, version="45", steps=STEPS)
-    real = await outcomes(server.url, seeder.service_account(), unique_name, runnable.kind)
+    for _ in range(2):
+        seeder.artifact_version(unique_name)
+        seeder.model_version(unique_name)
+    key = seeder.service_account()
+    real = await outcomes(
+        server.url, key, unique_name, runnable.kind, lambda run, status: seeder.set_status(run.id, status)
+    )
     async with StandIn(server.version, pipeline=unique_name) as standin:
-        ours = await outcomes(standin.url, API_KEY, unique_name, runnable.kind)
+        for _ in range(2):
+            standin.add_artifact_version(unique_name)
+            standin.add_model_version(unique_name)
+        ours = await outcomes(
+            standin.url, API_KEY, unique_name, runnable.kind, lambda run, status: standin.move(run.name, status)
+        )
     assert ours == real

@@ -27,6 +27,14 @@ KINDS = {"0.62.0": "build", "0.75.0": "template", "0.98.0": "snapshot"}
 KEYS = {"run_name", "enable_cache", "steps", "settings", "extra", "schedule", "build", "parameters"}
 STEPS: Mapping[str, Json] = {"model_trainer": {"model_type": "svc"}}
 API_KEY = "ZENKEY_of-the-stand-in"
+ENDED = {"completed", "failed", "stopped"}
+UNSTOPPABLE = {
+    "initializing": "Cannot stop a pipeline run that has no orchestrator run id yet.",
+    "stopping": "Run is already being stopped.",
+    "stopped": "Run is already stopped.",
+    "completed": "Cannot stop a run that is already completed.",
+    "failed": "Cannot update the status of a finished run.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +109,8 @@ class StandIn:
         self.draw: Callable[[Arrival], Fault | None] = lambda _: None
         self.runs: dict[str, Json] = {}
         self.creations: list[str] = []
+        self.artifact_versions: list[Json] = []
+        self.model_versions: list[Json] = []
         self.run_status: str | None = None
         """What the status of every run is when it is looked at; None for its own."""
         self.hangs_up = False
@@ -124,6 +134,10 @@ class StandIn:
     def starts(self) -> list[Arrival]:
         return [arrival for arrival in self.arrivals if arrival.is_start]
 
+    @property
+    def stops(self) -> list[Arrival]:
+        return [arrival for arrival in self.arrivals if arrival.path.endswith("/stop")]
+
     def script(self, *faults: Fault) -> None:
         """What becomes of the next starts; those after it succeed."""
         self.faults.extend(faults)
@@ -134,6 +148,20 @@ class StandIn:
 
     def expire_tokens(self) -> None:
         self._tokens.clear()
+
+    def move(self, name: str, status: str) -> None:
+        """Move the run of this name to a status."""
+        row, now = self.runs[name], _now()
+        row["body"] |= {"status": status, "updated": now}
+        row["metadata"] |= {"end_time": now if status in ENDED else None}
+
+    def add_artifact_version(self, name: str) -> None:
+        number = sum(row["body"]["artifact"]["name"] == name for row in self.artifact_versions) + 1
+        self.artifact_versions.append(self._row(None, version=str(number), artifact={"name": name}))
+
+    def add_model_version(self, name: str) -> None:
+        number = sum(row["body"]["model"]["name"] == name for row in self.model_versions) + 1
+        self.model_versions.append(self._row(str(number), number=number, stage=None, model={"name": name}))
 
     async def __aenter__(self) -> Self:
         await self.listen()
@@ -224,17 +252,27 @@ class StandIn:
 
     def _permitted(self, arrival: Arrival) -> tuple[int, object]:
         match arrival.method, arrival.path.removeprefix("/api/v1/").split("/"):
-            case "POST", [thing, target_id, "runs"]:
-                return self._start(thing, target_id, arrival.config)
-            case "GET", ["current-user"]:
-                return 200, {"id": self._project_id, "name": "stand-in"}
             case "POST", ["runs", run_id, "stop"]:
                 return self._stop(run_id)
-            case "GET", ["runs"]:
-                return self._list_runs(arrival.query)
-            case "GET", [thing] if thing in self._lists():
-                return 200, _page(self._rows(thing), arrival.query)
-            case "GET", [thing, row_id]:
+            case "POST", [thing, target_id, "runs"]:
+                return self._start(thing, target_id, arrival.config)
+            case "GET", path:
+                return self._look(path, arrival.query)
+        return 404, {"detail": "Not Found"}
+
+    def _look(self, path: list[str], query: Mapping[str, str]) -> tuple[int, object]:
+        match path:
+            case ["current-user"]:
+                return 200, {"id": self._project_id, "name": "stand-in"}
+            case ["runs"]:
+                return self._list_runs(query)
+            case ["artifact_versions"]:
+                return 200, self._artifact_versions(query)
+            case ["models", model, "model_versions"]:
+                return self._model_versions(model, query)
+            case [thing] if thing in self._lists():
+                return 200, _page(self._rows(thing), query)
+            case [thing, row_id]:
                 for row in self._rows(thing):
                     if row["id"] == row_id:
                         return 200, row
@@ -272,17 +310,32 @@ class StandIn:
     def _list_runs(self, query: Mapping[str, str]) -> tuple[int, object]:
         if self.version == "0.62.0" and "oneof:" in query.get("id", ""):
             return 500, "Internal Server Error"
-        return 200, _unless_hydrated(_page(self._rows("runs"), query), query)
+        rows = self._rows("runs")
+        if "oneof:" in query.get("status", "") and self.version == "0.62.0":  # takes it for a status
+            rows = []
+        return 200, _unless_hydrated(_page(rows, query), query)
 
     def _stop(self, run_id: str) -> tuple[int, object]:
         """As for an orchestrator that stops a run at once."""
-        row = next((run for run in self.runs.values() if run["id"] == run_id), None)
+        row = next((run for run in self._looked_at() if run["id"] == run_id), None)
         if row is None:
             return 404, _error("KeyError", f"\"Unable to get pipeline run with ID '{run_id}'\"")
-        if row["body"]["status"] in ("completed", "stopped"):
-            return 403, _error("IllegalOperationError", "Cannot stop a run that is already completed.")
-        row["body"]["status"] = "stopped"
+        if refusal := UNSTOPPABLE.get(row["body"]["status"]):
+            return 403, _error("IllegalOperationError", refusal)
+        self.move(row["name"], "stopped")
         return 200, None
+
+    def _model_versions(self, model: str, query: Mapping[str, str]) -> tuple[int, object]:
+        rows = [row for row in self.model_versions if row["body"]["model"]["name"] == model]
+        if not rows and self.version != "0.98.0":
+            return 404, _error("KeyError", f"\"Unable to get model with name or ID '{model}'\"")
+        return 200, _page(rows, query)
+
+    def _artifact_versions(self, query: Mapping[str, str]) -> Json:
+        """By name, which each generation has its own filter for."""
+        name = query.get("artifact" if self.version == "0.98.0" else "name", "").removeprefix("equals:")
+        rows = [row for row in self.artifact_versions if name in ("", row["body"]["artifact"]["name"])]
+        return _page(rows, {key: value for key, value in query.items() if key != "name"})
 
     def _looked_at(self) -> list[Json]:
         seen = {"status": self.run_status} if self.run_status else {}
@@ -317,7 +370,7 @@ class StandIn:
 
     def _row(self, name: str | None, row_id: str | None = None, **body: object) -> Json:
         pipeline = {"id": self._pipeline_id, "name": self.pipeline}
-        body["created"] = body["updated"] = datetime.now(UTC).replace(tzinfo=None).isoformat()
+        body["created"] = body["updated"] = _now()
         named = {"name": name} if name else {}
         times = {"start_time": body["created"], "end_time": None} if "status" in body else {}
         row = {"id": row_id or str(uuid4()), **named, "body": body, "metadata": times, "resources": None}
@@ -348,6 +401,10 @@ def _refusal(name: str, config: Json) -> tuple[int, Json] | None:
     return None
 
 
+def _now() -> str:
+    return datetime.now(UTC).replace(tzinfo=None).isoformat()
+
+
 def _error(kind: str, text: str) -> Json:
     return {"detail": [kind, text]}
 
@@ -360,6 +417,9 @@ def _page(rows: list[Json], query: Mapping[str, str]) -> Json:
         rows = [row for row in rows if row["id"] in _one_of(ids)]
     if statuses := query.get("status"):
         rows = [row for row in rows if _status(row) in _one_of(statuses)]
+    way, _, field = query.get("sort_by", "").partition(":")
+    if field:
+        rows = sorted(rows, key=lambda row: (row["body"] | row["metadata"]).get(field) or "", reverse=way == "desc")
     number, size = int(query.get("page", 1)), int(query.get("size", 20))
     pages = max(1, -(-len(rows) // size))
     return {"items": rows[(number - 1) * size : number * size], "total": len(rows), "total_pages": pages}

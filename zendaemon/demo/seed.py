@@ -36,6 +36,17 @@ COMPONENTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "container_registry": ("default", {"uri": "registry.example.com/demo"}),
     "image_builder": ("kaniko", {"kubernetes_context": "demo"}),
 }
+# Servers that can stop runs ask the orchestrator, so that one must be loaded: `demo/server_side` has it.
+FLAVOR = "zendaemon_demo"
+STOPPABLE = {
+    "name": FLAVOR,
+    "type": "orchestrator",
+    "source": "zendaemon_orchestrator.DemoOrchestratorFlavor",
+    "config_schema": {},
+    "integration": "zendaemon",
+    "is_custom": False,  # the server starts no runs on stacks with custom flavors
+}
+ANYTHING = {"module": "builtins", "attribute": "str", "type": "builtin"}
 FIRE_ROUTES: Mapping[Kind, str] = {
     "build": "pipeline_builds",
     "template": "run_templates",
@@ -167,15 +178,47 @@ class Seeder:
         """The id of the remote stack: only on such a one can the server start runs."""
         if found := self._find("stacks", None, name=STACK):
             return found
+        wanted = dict(COMPONENTS)
+        if self._has_projects:
+            self.call("POST", "flavors", STOPPABLE)
+            wanted["orchestrator"] = (FLAVOR, {})
         components = {
             type_: [
                 self._create(
                     "components", {"name": STACK, "type": type_, "flavor": flavor, "configuration": configuration}
                 )
             ]
-            for type_, (flavor, configuration) in COMPONENTS.items()
+            for type_, (flavor, configuration) in wanted.items()
         }
         return self._create("stacks", {"name": STACK, "components": components})
+
+    def artifact_version(self, name: str, *, project: str | None = None) -> dict[str, Any]:
+        """A new version of the artifact of this name, as a step that wrote it leaves it behind."""
+        artifact = self._find("artifacts", project, name=name)
+        artifact = artifact or self._create("artifacts", {"name": name, "has_custom_name": True}, project)
+        version = str(len(self._list("artifact_versions", project, artifact_id=artifact)) + 1)
+        body = {
+            "artifact_id": artifact,
+            "version": version,
+            "has_custom_name": True,
+            "type": "DataArtifact",
+            "uri": f"gs://demo/{name}/{version}",
+            "materializer": ANYTHING,
+            "data_type": ANYTHING,
+            "save_type": "step_output",
+        }
+        made: dict[str, Any] = self.call("GET", f"artifact_versions/{self._create('artifact_versions', body, project)}")
+        return made
+
+    def model_version(self, name: str, *, stage: str | None = None, project: str | None = None) -> dict[str, Any]:
+        """A new version of the model of this name; a `stage` is taken from the version that had it."""
+        model = self._find("models", project, name=name) or self._create("models", {"name": name, "tags": []}, project)
+        thing = "model_versions" if self._has_projects else f"models/{model}/model_versions"
+        version = self._create(thing, {"model": model}, project)
+        if stage:
+            self.call("PUT", f"model_versions/{version}", {"model": model, "stage": stage, "force": True})
+        made: dict[str, Any] = self.call("GET", f"model_versions/{version}")
+        return made
 
     def service_account(self, name: str | None = None) -> str:
         """An API key of a new service account."""
@@ -219,7 +262,7 @@ class Seeder:
         return {name: step["config"]["parameters"] for name, step in steps.items()}
 
     def set_status(self, run_id: str, status: str) -> None:
-        """Move a run to this status, as its orchestrator would."""
+        """Move a run and its steps to this status, as its orchestrator would: see `zendaemon_runs`."""
         zendaemon_runs.set_status(self.call, run_id, status)
 
     def call(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
@@ -273,7 +316,7 @@ class Seeder:
 
     def _create(self, thing: str, body: Mapping[str, object], project: str | None = None) -> str:
         if not self._has_projects:
-            path = f"workspaces/{self._workspace}/{thing}"
+            path = thing if thing.startswith("artifact") else f"workspaces/{self._workspace}/{thing}"
             scope = {"user": self._user, "workspace": self._workspace}
         else:
             path = thing

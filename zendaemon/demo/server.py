@@ -33,7 +33,7 @@ LOG_TAIL = 30
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What the server's workload manager does with a start; may be changed while the server runs."""
+    """What the server's workload manager and orchestrator do; may be changed while the server runs."""
 
     hold_seconds: float = 0.0
     """How long a start keeps its slot."""
@@ -41,6 +41,8 @@ class Workload:
     """Accept every start and let the run fail."""
     run_seconds: float | None = None
     """How long a run is `running` before it is `completed`; None leaves it `initializing`."""
+    stop_seconds: float | None = 0.0
+    """How long a run's steps go on once it is stopped (from 0.85 on); None: that fails, and leaves it `stopping`."""
 
 
 class ServerOptions(TypedDict, total=False):

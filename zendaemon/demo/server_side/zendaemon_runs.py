@@ -8,24 +8,36 @@ import json
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 Call = Callable[[str, str, object], Any]
 """(method, path below /api/v1, JSON body or None) -> JSON"""
 
 FINISHED = {"completed", "failed", "cached", "stopped", "cancelled"}
+UNTAKEN = {"initializing", "provisioning"}
 
 
 def set_status(call: Call, run_id: str, status: str) -> None:
-    """Move a run to this status. It counts as `completed` only when each of its steps does (from 0.75 on)."""
-    if status == "completed":
-        run = call("GET", f"runs/{run_id}", None)
-        done = call("GET", f"steps?{urllib.parse.urlencode({'pipeline_run_id': run_id, 'size': 1000})}", None)
-        for name in step_configurations(call, run).keys() - {step["name"] for step in done["items"]}:
-            call("POST", "steps", _step_run(run, name))
+    """Move a run to this status, and its steps before it: that is how servers from 0.75 on tell what a run has come to.
+
+    A run that is set to `failed` before it was `running` has no steps, and no end (on the newest servers). Servers from
+    0.85 on say `stopped` themselves, once a run is `stopping` and none of its steps goes on.
+    """
+    run = call("GET", f"runs/{run_id}", None)
+    if run["body"]["status"] in UNTAKEN:  # without this id, which comes from the orchestrator, no run can be stopped
+        call("PUT", f"runs/{run_id}", {"orchestrator_run_id": run_id})
+    match status:
+        case "running" | "stopping":
+            _move_steps(call, run, "running", step_configurations(call, run))
+        case "completed":
+            _move_steps(call, run, status, step_configurations(call, run))
+        case "failed":
+            _move_steps(call, run, status)
     ended = {"end_time": _now()} if status in FINISHED else {}
-    call("PUT", f"runs/{run_id}", {"status": status, **ended})
+    call("PUT", f"runs/{run_id}", {"status": "stopping" if status == "stopped" else status, **ended})
+    if status == "stopped":
+        _move_steps(call, run, status)
 
 
 def step_configurations(call: Call, run: dict[str, Any]) -> dict[str, Any]:
@@ -38,9 +50,20 @@ def step_configurations(call: Call, run: dict[str, Any]) -> dict[str, Any]:
     return steps
 
 
+def _move_steps(call: Call, run: dict[str, Any], status: str, wanted: Iterable[str] = ()) -> None:
+    """Move the steps that have not ended, and create those that are `wanted` and missing."""
+    query = {"pipeline_run_id": run["id"], "size": "1000", "project": run["body"].get("project_id") or ""}
+    steps = call("GET", f"steps?{urllib.parse.urlencode({k: v for k, v in query.items() if v})}", None)["items"]
+    ended = {"end_time": _now()} if status in FINISHED else {}
+    for step in steps:
+        if step["body"]["status"] not in {status, *FINISHED}:
+            call("PUT", f"steps/{step['id']}", {"status": status, **ended})
+    for name in set(wanted) - {step["name"] for step in steps}:
+        call("POST", "steps", {**_step_run(run, name), "status": status, **ended})
+
+
 def _step_run(run: dict[str, Any], name: str) -> dict[str, Any]:
-    now = _now()
-    step = {"name": name, "pipeline_run_id": run["id"], "status": "completed", "start_time": now, "end_time": now}
+    step = {"name": name, "pipeline_run_id": run["id"], "start_time": _now()}
     if project := run["body"].get("project_id"):
         return step | {"project": project}
     return step | {

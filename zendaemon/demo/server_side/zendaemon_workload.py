@@ -6,6 +6,8 @@ start from the JSON file that `$ZENDAEMON_DEMO_WORKLOAD` names, so that it can b
 - `hold_seconds`: how long a start keeps its slot,
 - `fail_starts`: every start fails, and the run with it,
 - `run_seconds`: how long a run is `running` before it is `completed`; null leaves it `initializing`.
+
+The orchestrator beside this reads one more.
 """
 
 import importlib
