@@ -18,6 +18,7 @@ LAYERS = [
     {"daemon", "commands", "web"},
     {"metrics"},
     {"operations", "aftermath"},
+    {"sla"},
     {"engine"},
     {"attempts"},
     {"records", "gates"},
