@@ -175,6 +175,9 @@ class Promises:
         if fire.run_status in SUCCEEDED:
             self._succeeded(fire)
 
+    def run_again(self, fire: Fire) -> None:
+        """The promise of a start was for the first run of the fire."""
+
     def ended(self, fire: Fire) -> None:
         if (schedule := self._promising(fire)) is None:
             return
