@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _EVERY = 5.0
-_BREATH = 50
+_BREATH = 20
 """Schedules that are judged in one turn of the loop."""
 _ASKED_AT_ONCE = 200
 """Schedules that the journal is asked for in one transaction."""
