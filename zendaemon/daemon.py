@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from zendaemon.operations import Phase
     from zendaemon.retention import Retention
     from zendaemon.runs import Runs
+    from zendaemon.sla import Promises
     from zendaemon.systemd import Notifier
     from zendaemon.targets import Targets
     from zendaemon.timers import Timers
@@ -58,6 +59,7 @@ class Daemon:
         targets: Targets,
         attempts: Attempts,
         runs: Runs,
+        promises: Promises,
         retention: Retention,
         journal: Journal,
         timers: Timers,
@@ -72,6 +74,7 @@ class Daemon:
         self._targets = targets
         self._attempts = attempts
         self._runs = runs
+        self._promises = promises
         self._retention = retention
         self._journal = journal
         self._timers = timers
@@ -110,6 +113,7 @@ class Daemon:
             for name, work in (
                 ("engine", self._engine.run()),
                 ("runs", self._runs.run()),
+                ("promises", self._promises.run()),
                 ("aftermath", self._aftermath.run()),
                 ("retention", self._retention.run()),
                 ("targets", self._targets.run(self._resolve_interval)),

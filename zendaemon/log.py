@@ -34,6 +34,8 @@ EVENTS: dict[str, str] = {
     "http.unavailable": "no status page and HTTP API at `address` for now; fires go on, and it is tried again",
     "journal.pruned": "rows that the retention settings let go were deleted from the journal",
     "journal.unavailable": "the journal cannot be written; nothing new is started until it can",
+    "promise.broken": "a schedule breaks one of its promises (`sla`), `since` then; `message` says what happened",
+    "promise.kept": "a promise that was broken for `broken_seconds` is kept again",
     "reload.applied": "a new schedule set is in force; what was added, changed and removed",
     "reload.problem": "one problem of a refused reload, with file, line and column",
     "reload.refused": "the files have problems; the schedule set in force stays as it was",

@@ -16,6 +16,7 @@ from zendaemon.core.errors import JournalError
 from zendaemon.core.fire import FireState, Reason
 from zendaemon.core.run import TERMINAL
 from zendaemon.core.shown import ScheduleState
+from zendaemon.core.sla import Promise
 from zendaemon.events import Outcome
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ _MIRRORED: dict[str, str] = {
     "zendaemon_build_info": "Always 1; the version of zendaemon, and that of Python.",
     "zendaemon_schedules": "Schedules of the set in force, by state.",
     "zendaemon_schedules_unresolved": "Enabled schedules, paused ones too, whose target leads to nothing.",
+    "zendaemon_promises_broken": "Schedules that break this promise of theirs (`sla`), by promise.",
     "zendaemon_next_fire_timestamp_seconds": "When the next fire of all schedules is to be started, jitter included.",
     "zendaemon_oldest_resolve_timestamp_seconds": "When the ids were resolved that have been in use for the longest.",
     "zendaemon_starts_in_flight": "Attempts that are under way.",
@@ -79,6 +81,7 @@ _MIRRORED: dict[str, str] = {
     "zendaemon_last_reload_success_timestamp_seconds": "When the schedule set in force was loaded.",
     "zendaemon_schedule_next_fire_timestamp_seconds": "When its next fire is to be started, jitter included.",
     "zendaemon_schedule_last_success_timestamp_seconds": "The fire time of its latest fire that was started.",
+    "zendaemon_schedule_promise_broken": "1 while it breaks this promise, 0 while it keeps it.",
     "zendaemon_schedule_fires": "Closed fires of the schedule by state.",
 }
 """What is read at a scrape. Those of single schedules only when they are asked for."""
@@ -231,6 +234,8 @@ class _Mirror(Collector):
         states = dict.fromkeys(ScheduleState, 0) | Tally(brief.state for brief in briefs)
         yield _labelled("zendaemon_schedules", "state", ((state.value, count) for state, count in states.items()))
         yield _gauge("zendaemon_schedules_unresolved", len(self._targets.unresolved))
+        broken = Tally(each.promise for some in self._operations.broken().values() for each in some)
+        yield _labelled("zendaemon_promises_broken", "promise", ((each.value, broken[each]) for each in Promise))
         paused = ScheduleState.PAUSED
         starts = (_next_start(brief) for brief in briefs if brief.state is not paused)
         yield _instant("zendaemon_next_fire_timestamp_seconds", starts)
@@ -276,6 +281,7 @@ class _Mirror(Collector):
             "schedule",
             ((name, start.timestamp()) for name, start in starts if start is not None),
         )
+        yield self._promises(briefs)
         started = {**self._of_the_journal(), **metrics.last_started}
         yield _labelled(
             "zendaemon_schedule_last_success_timestamp_seconds",
@@ -288,6 +294,16 @@ class _Mirror(Collector):
         for (name, state), count in dict(metrics.fires_by_schedule).items():
             fires.add_metric([name, state.value], count)
         yield fires
+
+    def _promises(self, briefs: list[Brief]) -> Metric:
+        name, known = "zendaemon_schedule_promise_broken", self._operations.broken()
+        family = GaugeMetricFamily(name, _MIRRORED[name], labels=["schedule", "promise"])
+        for schedule in (brief.schedule for brief in briefs if brief.schedule.sla is not None):
+            broken = {each.promise for each in known.get(schedule.name, ())}
+            for promise in Promise:
+                if getattr(schedule.sla, promise) is not None:
+                    family.add_metric([schedule.name, promise.value], promise in broken)
+        return family
 
     def _of_the_journal(self) -> dict[str, datetime]:
         """What earlier processes started last, read once."""

@@ -30,6 +30,7 @@ from zendaemon.core.shown import (
     ShownAttempts,
     ShownFire,
     ShownPause,
+    ShownPromise,
     ShownSchedule,
     ShownServer,
     ShownTarget,
@@ -38,7 +39,7 @@ from zendaemon.core.shown import (
 from zendaemon.timeline import Timelines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from pydantic import JsonValue
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from zendaemon.core.fire import Fire
     from zendaemon.core.schedule import Schedule
     from zendaemon.core.shown import ShownReload, Timeline
+    from zendaemon.core.sla import Broken
     from zendaemon.engine import Engine
     from zendaemon.journal import Last, Reader, Wanted
     from zendaemon.targets import Targets
@@ -99,6 +101,8 @@ class Brief:
     schedule: Schedule
     state: ScheduleState
     next_fire_time: datetime | None
+    breaks: bool = False
+    """Whether a promise of it is broken."""
 
 
 class Operations:
@@ -113,6 +117,7 @@ class Operations:
         server: Server,
         process: Process,
         reader: Reader,
+        broken: Callable[[], Mapping[str, Sequence[Broken]]] = dict,
     ) -> None:
         self._engine = engine
         self._targets = targets
@@ -120,6 +125,8 @@ class Operations:
         self._server = server
         self._process = process
         self._reader = reader
+        self.broken = broken
+        """The promises that are broken, by schedule."""
         self._timelines = Timelines(reader)
         self._next: dict[str, tuple[Schedule, datetime | None]] = {}
 
@@ -145,6 +152,7 @@ class Operations:
             ),
             counts=dict.fromkeys(ScheduleState, 0) | Counter(self._state(schedule, now) for schedule in known),
             unresolved=dict(self._targets.unresolved),
+            broken={name: ShownPromise.of(some) for name, some in sorted(self.broken().items())},
             replicas=(replica,),
         )
 
@@ -190,8 +198,11 @@ class Operations:
     def briefs(self) -> list[Brief]:
         """All schedules in short, in no order."""
         now = clock.now()
-        known = self._engine.schedules.schedules.values()
-        return [Brief(schedule, self._state(schedule, now), self.next_fire_time(schedule, now)) for schedule in known]
+        known, broken = self._engine.schedules.schedules.items(), self.broken()
+        return [
+            Brief(schedule, self._state(schedule, now), self.next_fire_time(schedule, now), name in broken)
+            for name, schedule in known
+        ]
 
     def last(self) -> dict[str, Last]:
         """The latest fire of every schedule that has one, in short."""
@@ -248,6 +259,7 @@ class Operations:
             "next_fire_time": self.next_fire_time(schedule, now),
             "target": str(schedule.target),
             "unresolved": self._targets.unresolved.get(schedule.name),
+            "broken": ShownPromise.of(self.broken().get(schedule.name, ())),
             "file": f"{place.file}:{place.line}" if place else None,
             "tags": schedule.tags,
         }

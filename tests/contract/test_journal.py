@@ -379,7 +379,7 @@ async def test_a_journal_of_an_older_version_is_brought_up_with_its_rows(path: P
         assert list(read_history(url(path))) == [STARTED] == await journal.followed()
         assert await journal.run_counts(["nightly"]) == {"nightly": 1}
         assert await journal.sync({"nightly": "1"}, [], TIME + HOUR) == {"nightly": TIME}
-    assert sql(path, "select version_num from alembic_version") == [("0006",)]
+    assert sql(path, "select version_num from alembic_version") == [("0008",)]
     assert sql(path, "select name, pruned_runs from schedules") == [("nightly", 0)]
 
 
@@ -604,3 +604,21 @@ def test_urls_that_cannot_be_used(bad: str) -> None:
     with pytest.raises((SettingsError, JournalError)) as caught:
         Journal.open(bad)
     assert "secret" not in str(caught.value)
+
+
+async def test_the_last_success_is_the_one_whose_run_began_last(path: Path) -> None:
+    def done(hour: int, status: str, began: int | None, name: str = "nightly") -> Fire:
+        began_at = None if began is None else TIME + began * HOUR
+        more = {"schedule": name, "fire_time": TIME + hour * HOUR, "run_status": status, "run_started_at": began_at}
+        return replace(STARTED, **more)
+
+    async with opened(path) as journal:
+        assert await journal.last_success("nightly") is None
+        assert await journal.first_fires(["nightly"]) == {}
+        caught_up = done(1, "cached", 9)
+        rows = [done(0, "completed", 0), caught_up, done(2, "completed", 3), done(4, "failed", 11)]
+        others = [done(5, "completed", 12, "hourly"), done(6, "running", 13), done(7, "skipped", None, "weekly")]
+        await journal.claim([*rows, *others], {})
+        assert await journal.last_success("nightly") == caught_up
+        assert await journal.last_successes(["weekly", "hourly", "none"]) == {"weekly": others[2], "hourly": others[0]}
+        assert await journal.first_fires(["nightly", "weekly", "none"]) == {"nightly": rows[0], "weekly": others[2]}

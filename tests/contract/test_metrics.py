@@ -277,7 +277,7 @@ def unit(name: str) -> str:
 
 
 async def test_the_docs_tell_every_metric_with_its_type_its_labels_and_its_unit(world: World) -> None:
-    async with world.daemon(schedule()) as daemon:
+    async with world.daemon(schedule(sla={"max_runtime": "1h"})) as daemon:
         metrics, _ = watched(world, daemon, per_schedule=True)
         daemon.wake(seconds=6)
         (fire,) = await world.settled()

@@ -261,7 +261,10 @@ async def test_every_query_goes_by_an_index(path: Path) -> None:
         await journal.run_counts(["nightly", "s1"])
         await journal.followed()
         await journal.claims()
-    assert len(plans) >= 10
+        await journal.last_success("s1")
+        await journal.first_fires(["s1"])
+    assert len(plans) >= 12
+    assert "fires_success (schedule=?)" in next(plan for query, plan in plans.items() if "run_status in" in query)
     for statement, plan in plans.items():
         assert "SEARCH" in plan or "USING INDEX" in plan, (statement, plan)
         assert "TEMP B-TREE" not in plan or "fires_claimed" in plan, (statement, plan)

@@ -40,6 +40,7 @@ CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'"
 )
+LATE = {"sla": {"max_time_since_success": "1s"}}
 BAD = "schedules:\n  broken:\n    snapshot: prod\n    cron: 61 * * * *\n"
 
 
@@ -94,12 +95,13 @@ def served(servers: ServerPool, tmp_path_factory: pytest.TempPathFactory) -> Ite
     daemon.write(
         {
             found.good: {**target, "every": "2s", "config": model("rf")},
-            found.dotted: {**target, **berlin, "description": NASTY, "config": model("rf")},
+            found.dotted: {**target, **berlin, **LATE, "description": NASTY, "config": model("rf")},
             found.bad: {"snapshot": f"{folder.name}-prd", "every": "2s"},
         }
     )
     with daemon:
         daemon.wait_for("fire.failed", schedule=found.bad)
+        daemon.wait_for("promise.broken", schedule=found.dotted)
         daemon.wait_for("fire.started", schedule=found.good, count=3)
         yield found
 

@@ -26,6 +26,7 @@ ALERTS = {
     "ZendaemonJournalNotWritable",
     "ZendaemonServerDown",
     "ZendaemonNothingFires",
+    "ZendaemonPromiseBroken",
     "ZendaemonFiresFailed",
     "ZendaemonFiresMissed",
     "ZendaemonLate",

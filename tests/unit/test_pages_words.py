@@ -15,6 +15,7 @@ from zendaemon.web.trouble import grouped
 
 NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+LATE = {"promise": "late_after", "since": NOW, "text": "it is late"}
 NASTY = "</title><script>alert(1)</script>"
 
 
@@ -176,6 +177,7 @@ def status(**values: object) -> Status:
         "attempts": ShownAttempts(in_flight=0, waiting=0, limit=4),
         "counts": {},
         "unresolved": {},
+        "broken": {},
         "replicas": (Replica(host="h", pid=1, started_at=NOW),),
     }
     return Status.model_validate(known | values)
@@ -197,6 +199,8 @@ def status(**values: object) -> Status:
         pytest.param({"reload": ShownReload(at=NOW, applied=True)}, [], id="applied"),
         pytest.param({"unresolved": {"a": "?"}}, ["a does not resolve"], id="one unresolved"),
         pytest.param({"unresolved": dict.fromkeys("abcde", "?")}, ["a, b, c and 2 more do not"], id="five unresolved"),
+        pytest.param({"broken": {"a": (LATE,)}}, ["a: it is late"], id="one breaks a promise"),
+        pytest.param({"broken": dict.fromkeys("ab", (LATE,))}, ["a, b: promises are not kept"], id="two do"),
     ],
 )
 def test_what_is_not_well(values: dict[str, object], said: list[str]) -> None:
@@ -211,3 +215,5 @@ def test_one_that_does_not_resolve_is_shown_by_itself() -> None:
     """A paused one would not be among those of state `unresolved`."""
     assert concerns(status(unresolved={"a": "?"}))[0].link == "/schedules/a"
     assert concerns(status(unresolved={"a": "?", "b": "?"}))[0].link == "/?state=unresolved"
+    assert concerns(status(broken={"a": (LATE,)}))[0].link == "/schedules/a"
+    assert concerns(status(broken={"a": (LATE,), "b": (LATE,)}))[0].link == "/?promises=broken"

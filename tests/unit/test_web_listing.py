@@ -18,14 +18,21 @@ from zendaemon.web.wire import LastFire, SchedulesWanted
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
-def brief(name: str, state: ScheduleState = ScheduleState.ACTIVE, hours: int | None = 1, **keys: object) -> Brief:
+def brief(
+    name: str,
+    state: ScheduleState = ScheduleState.ACTIVE,
+    hours: int | None = 1,
+    *,
+    breaks: bool = False,
+    **keys: object,
+) -> Brief:
     schedule = Schedule.model_validate({"name": name, "snapshot": "prod", "every": "1h", **keys})
-    return Brief(schedule, state, None if hours is None else NOW + timedelta(hours=hours))
+    return Brief(schedule, state, None if hours is None else NOW + timedelta(hours=hours), breaks)
 
 
 BRIEFS = [
     brief("c", hours=3, tags=["x", "y"], description="Retrain Ranking"),
-    brief("a", ScheduleState.PAUSED, hours=2, tags=["x"]),
+    brief("a", ScheduleState.PAUSED, hours=2, tags=["x"], breaks=True),
     brief("d", ScheduleState.FINISHED, hours=None, description="STRASSE"),
     brief("b", ScheduleState.UNRESOLVED, hours=1, snapshot="Billing"),
 ]
@@ -51,6 +58,7 @@ LAST = {
         pytest.param({"last": "trouble"}, "ab", id="missed, or its run failed"),
         pytest.param({"last": "started"}, "bc", id="last fire started"),
         pytest.param({"last": "none"}, "d", id="never fired"),
+        pytest.param({"promises": "broken"}, "a", id="that break a promise"),
         pytest.param({"tag": "x"}, "ac", id="of a tag"),
         pytest.param({"tag": "x", "state": "active"}, "c", id="both"),
         pytest.param({"search": "RETRAIN rank"}, "c", id="words of the description, in any case"),
@@ -80,8 +88,8 @@ def test_every_state_of_a_fire_can_be_asked_for() -> None:
 
 @pytest.mark.parametrize(
     "asked",
-    [{"sort": "up"}, {"state": "no"}, {"last": "x"}, {"page": "-1"}, {"page": "9" * 400}, {"page": "²"},
-     {"search": "x" * 201}, {"tag": ""}, {"offset": "5"}, {"limit": "5"}, {"nonsense": "x"}],
+    [{"sort": "up"}, {"state": "no"}, {"last": "x"}, {"promises": "kept"}, {"page": "-1"}, {"page": "9" * 400},
+     {"page": "²"}, {"search": "x" * 201}, {"tag": ""}, {"offset": "5"}, {"limit": "5"}, {"nonsense": "x"}],
     ids=lambda asked: next(iter(asked)),
 )  # fmt: skip
 def test_of_an_address_what_has_no_meaning_is_left_out(asked: dict[str, str]) -> None:
@@ -102,6 +110,7 @@ def test_links_keep_what_was_asked() -> None:
     query = Query.of({"search": "a b&c", "tag": "<x>", "sort": "-next_fire_time", "page": "2"})
     assert query.link(page=3) == "/?search=a+b%26c&tag=%3Cx%3E&sort=-next_fire_time&page=3"
     assert query.link(search="", tag="", sort="name") == "/"
+    assert Query.of({"promises": "broken", "page": "2"}).link() == "/?promises=broken"
     assert Query.of({"last": "trouble", "state": "paused"}).link() == "/?state=paused&last=trouble"
 
 

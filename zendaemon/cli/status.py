@@ -148,6 +148,10 @@ def _health(shown: Mapping[str, Any]) -> Iterator[str]:
         yield f"last reload: {reload['at']} {outcome}"
         yield from (f"  {p['file']}:{p['line']}:{p['column']}: {p['message']}" for p in reload["problems"])
     yield from _some("unresolved", [f"{name}: {why}" for name, why in shown["unresolved"].items()])
+    yield from _some(
+        "promise broken",
+        [f"{name}: {each['text']}" for name, some in shown["broken"].items() for each in some],
+    )
     paused = [{"schedule": s["schedule"], **s["paused"]} for s in shown["schedules"] if s["paused"]]
     yield from _some("paused", [pause_text(pause) for pause in paused])
 

@@ -10,6 +10,7 @@ from zendaemon import clock
 from zendaemon.activity import Activity
 from zendaemon.aftermath import Aftermath
 from zendaemon.attempts import Attempts
+from zendaemon.conditions import Conditions
 from zendaemon.core.errors import SettingsError
 from zendaemon.daemon import Daemon
 from zendaemon.engine import Engine
@@ -20,15 +21,15 @@ from zendaemon.loader import Loaded, load
 from zendaemon.operations import Operations
 from zendaemon.retention import Retention
 from zendaemon.runs import Runs
+from zendaemon.sla import Promises
 from zendaemon.systemd import Notifier
 from zendaemon.targets import Targets
 from zendaemon.timers import Timers
-from zendaemon.zenml import ApiKey, Limits, Resolver, Secret, Token, UserPassword, ZenML
+from zendaemon.zenml import ApiKey, Freshness, Limits, Resolver, Secret, Token, UserPassword, ZenML
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from zendaemon.events import Observer
     from zendaemon.journal import Journal
     from zendaemon.metrics import Metrics
     from zendaemon.settings import Settings
@@ -131,11 +132,12 @@ class Heart(NamedTuple):
     aftermath: Aftermath
 
 
-def heart(settings: Settings, client: ZenML, journal: Journal, observer: Observer) -> Heart:
-    """The engine with its parts, connected."""
+def heart(settings: Settings, client: ZenML, journal: Journal) -> Heart:
+    """The engine with its parts, connected; nobody observes them yet."""
     targets = Targets(Resolver(client, clock.now), journal, now=clock.now)
     activity = Activity()
     gates = Gates(client, activity, now=clock.now)
+    gates.unmet = Conditions(Freshness(client), journal, now=clock.now).unmet
     usual, when_quick = settings.in_flight
     attempts = Attempts(
         client,
@@ -149,7 +151,6 @@ def heart(settings: Settings, client: ZenML, journal: Journal, observer: Observe
         settle_after=settings.settle_after,
     )
     runs = Runs(client, journal, now=clock.now, stuck_after=settings.stuck_after)
-    attempts.observer = runs.observer = observer
     engine = Engine(
         journal=journal,
         activity=activity,
@@ -173,8 +174,9 @@ def daemon(
     tracing: Tracing | None = None,
 ) -> tuple[Daemon, Operations]:
     """The daemon, ready to run, and what operators may ask of it."""
-    observer = Observers(*(each for each in (metrics, tracing) if each is not None))
-    engine, targets, attempts, runs, aftermath = heart(settings, client, journal, observer)
+    engine, targets, attempts, runs, aftermath = heart(settings, client, journal)
+    promises = Promises(engine, journal, now=clock.now, skew=lambda: client.skew)
+    attempts.observer = runs.observer = Observers(promises, *(each for each in (metrics, tracing) if each is not None))
     timers = engine.timers = Timers(engine.wake)
 
     def load_files(previous: Loaded | None) -> Loaded:
@@ -186,6 +188,7 @@ def daemon(
         targets=targets,
         attempts=attempts,
         runs=runs,
+        promises=promises,
         retention=Retention(journal, age=settings.retention, count=settings.retention_count, now=clock.now),
         journal=journal,
         timers=timers,
@@ -197,7 +200,13 @@ def daemon(
     )
     reader = Reader(settings.journal_url())
     operations = Operations(
-        engine=engine, targets=targets, attempts=attempts, server=client, process=made, reader=reader
+        engine=engine,
+        targets=targets,
+        attempts=attempts,
+        server=client,
+        process=made,
+        reader=reader,
+        broken=lambda: promises.broken,
     )
     if metrics is not None:
         metrics.mirror(operations, engine, targets, attempts, journal)

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, JsonValue, PlainSerializer, WithJsonSchema
 
 from zendaemon.core.fire import FireState, Reason, instant_text
+from zendaemon.core.sla import Promise
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from zendaemon.core.errors import Problem
     from zendaemon.core.fire import Fire
     from zendaemon.core.pause import Pause
+    from zendaemon.core.sla import Broken
 
 Instant = Annotated[
     datetime,
@@ -76,6 +80,18 @@ class ShownPause(Shown):
         return cls.model_validate(pause)
 
 
+class ShownPromise(Shown):
+    """A promise of a schedule (`sla`) that is broken, since when, and in words what happened."""
+
+    promise: Promise
+    since: Instant
+    text: str
+
+    @classmethod
+    def of(cls, broken: Iterable[Broken]) -> tuple[Self, ...]:
+        return tuple(map(cls.model_validate, broken))
+
+
 class ScheduleState(StrEnum):
     """`unresolved`: its target leads to nothing that can be started. `finished`: its trigger has no more fire times."""
 
@@ -89,7 +105,7 @@ class ScheduleState(StrEnum):
 class ShownSchedule(Shown):
     """A schedule in a list. `trigger` is in words; `last` is its latest fire, `outcomes` the latest 20, newest first.
 
-    `unresolved` says what is wrong with its target. `file` is `path:line`.
+    `unresolved` says what is wrong with its target, `broken` which of its promises are. `file` is `path:line`.
     """
 
     schedule: str
@@ -102,6 +118,7 @@ class ShownSchedule(Shown):
     next_fire_time: Instant | None
     target: str
     unresolved: str | None
+    broken: tuple[ShownPromise, ...] = ()
     file: str | None
     tags: tuple[str, ...]
     last: ShownFire | None = None
@@ -193,7 +210,9 @@ class Replica(Shown):
 
 
 class Status(Shown):
-    """Whether the daemon is well. `schedules` counts them by state; `healthy` is that of `/healthz`."""
+    """Whether the daemon is well. `counts` has the schedules by state, `broken` those that break promises; `healthy` is
+    that of `/healthz`.
+    """
 
     state: Literal["running", "hung"]
     healthy: bool
@@ -206,6 +225,7 @@ class Status(Shown):
     attempts: ShownAttempts
     counts: dict[ScheduleState, int]
     unresolved: dict[str, str]
+    broken: dict[str, tuple[ShownPromise, ...]]
     replicas: tuple[Replica, ...]
 
 

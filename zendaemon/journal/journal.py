@@ -125,6 +125,17 @@ class Journal:
     async def run_counts(self, names: Iterable[str]) -> dict[str, int]:
         return await self._call(lambda connection: store.run_counts(connection, names))
 
+    async def last_success(self, name: str) -> Fire | None:
+        """The fire of a schedule whose run began last of those that succeeded."""
+        return (await self.last_successes([name])).get(name)
+
+    async def last_successes(self, names: Iterable[str]) -> dict[str, Fire]:
+        return await self._call(lambda connection: store.last_successes(connection, names))
+
+    async def first_fires(self, names: Iterable[str]) -> dict[str, Fire]:
+        """The oldest row of each schedule that has any."""
+        return await self._call(lambda connection: store.first_fires(connection, names))
+
     async def load_resolved(self) -> dict[str, str]:
         return await self._call(store.load_resolved)
 

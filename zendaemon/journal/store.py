@@ -13,13 +13,24 @@ from sqlalchemy.dialects import postgresql, sqlite
 from zendaemon.core.fire import EarlierRun, Fire, FireState, Reason
 from zendaemon.core.pause import Pause
 from zendaemon.core.run import FAILED, SUCCEEDED, TERMINAL
-from zendaemon.journal.tables import FOLLOWED, LATEST, RETRIED, RUN, fires, pauses, resolved, schedules
+from zendaemon.journal.tables import (
+    BEGAN,
+    FOLLOWED,
+    LATEST,
+    RETRIED,
+    RUN,
+    SUCCESS,
+    fires,
+    pauses,
+    resolved,
+    schedules,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Connection, Table
+    from sqlalchemy import ColumnElement, Connection, Select, Table
 
 _FIELDS = tuple(field.name for field in fields(Fire))
 COLUMNS = [fires.c[name] for name in _FIELDS]
@@ -212,6 +223,26 @@ def run_counts(connection: Connection, names: Iterable[str]) -> dict[str, int]:
             for name, count in connection.execute(query):
                 counts[name] += count
     return dict(counts)
+
+
+_OF_SCHEDULE = select(*COLUMNS).where(fires.c.schedule == bindparam("name")).limit(1)
+_LAST_SUCCESS = _OF_SCHEDULE.where(text(SUCCESS)).order_by(text(f"{BEGAN} desc"), fires.c.id.desc())
+_FIRST = _OF_SCHEDULE.order_by(text(LATEST), fires.c.id)
+
+
+def last_successes(connection: Connection, names: Iterable[str]) -> dict[str, Fire]:
+    """The fire of each schedule whose run began last of those that succeeded; none for those without any."""
+    return _ones(connection, _LAST_SUCCESS, names)
+
+
+def first_fires(connection: Connection, names: Iterable[str]) -> dict[str, Fire]:
+    """The oldest row of each schedule that has any."""
+    return _ones(connection, _FIRST, names)
+
+
+def _ones(connection: Connection, query: Select[Any], names: Iterable[str]) -> dict[str, Fire]:
+    found = {name: connection.execute(query, {"name": name}).first() for name in names}
+    return {name: as_fire(row) for name, row in found.items() if row is not None}
 
 
 def save_resolved(connection: Connection, entries: Sequence[tuple[str, str, datetime]]) -> None:

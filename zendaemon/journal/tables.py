@@ -47,7 +47,9 @@ FOLLOWED = "followed"
 RETRIED = "retry_at is not null"
 RUN = "state = 'started' and not manual"
 TROUBLE = "(state in ('failed', 'missed') or run_status = 'failed')"
-"""These four are written in queries as they are in their indexes, or SQLite would not take the index."""
+SUCCESS = "run_status in ('completed', 'cached', 'skipped')"
+BEGAN = "coalesce(run_started_at, claimed_at, fire_time)"
+"""These are written in queries as they are in their indexes, or SQLite would not take the index."""
 
 schedules = Table(
     "schedules",
@@ -94,6 +96,7 @@ fires = Table(
     Index("fires_followed", "id", sqlite_where=text(FOLLOWED), postgresql_where=text(FOLLOWED)),
     Index("fires_retried", "id", sqlite_where=text(RETRIED), postgresql_where=text(RETRIED)),
     Index("fires_runs", "schedule", sqlite_where=text(RUN), postgresql_where=text(RUN)),
+    Index("fires_success", "schedule", text(BEGAN), "id", sqlite_where=text(SUCCESS), postgresql_where=text(SUCCESS)),
     Index("fires_trouble", text(LATEST), "id", sqlite_where=text(TROUBLE), postgresql_where=text(TROUBLE)),
 )
 

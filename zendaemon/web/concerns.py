@@ -56,6 +56,10 @@ def concerns(status: Status, journal_error: str | None = None, phase: Phase = "r
         # Paused ones are not in state `unresolved`, so a single one is shown by itself.
         link = f"/schedules/{names}" if one else "/?state=unresolved"
         found.append(Concern(f"{names} {said} can be started.", link))
+    if status.broken:
+        names, one = _some(status.broken), len(status.broken) == 1
+        text = next(iter(status.broken.values()))[0].text if one else "promises are not kept."
+        found.append(Concern(f"{names}: {text}", f"/schedules/{names}" if one else "/?promises=broken"))
     return found
 
 

@@ -48,6 +48,8 @@ def _fits(brief: Brief, words: list[str], wanted: SchedulesWanted, last: Last | 
     schedule = brief.schedule
     if wanted.state not in (None, brief.state):
         return False
+    if wanted.promises == "broken" and not brief.breaks:
+        return False
     if wanted.tag is not None and wanted.tag not in schedule.tags:
         return False
     if wanted.last is not None and not _was(last, wanted.last):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PAGE = 100
-_ASKED = ("search", "state", "last", "tag", "sort")
+_ASKED = ("search", "state", "last", "promises", "tag", "sort")
 _DEFAULTS: Mapping[str, object] = {"sort": "name", "page": 1}
 
 
@@ -46,7 +46,7 @@ class Query:
     @property
     def narrowed(self) -> bool:
         wanted = self.wanted
-        return bool(wanted.search or wanted.state or wanted.last or wanted.tag)
+        return bool(wanted.search or wanted.state or wanted.last or wanted.promises or wanted.tag)
 
     def link(self, **changes: object) -> str:
         """The address of the table with something changed; of its first page, unless a page is given."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
@@ -88,6 +88,7 @@ class SchedulesWanted(Wire):
     search: str | None = Field(None, max_length=MAX_SEARCH)
     state: ScheduleState | None = None
     last: LastFire | None = None
+    promises: Literal["broken"] | None = None
     tag: str | None = Field(None, max_length=255)
     sort: Order = Order.NAME
     offset: int = Field(0, ge=0, le=1_000_000)

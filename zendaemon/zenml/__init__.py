@@ -2,6 +2,7 @@
 
 from zendaemon.zenml.auth import ApiKey, Credentials, Secret, Token, UserPassword
 from zendaemon.zenml.client import ZenML
+from zendaemon.zenml.freshness import Freshness
 from zendaemon.zenml.info import Generation, ServerInfo
 from zendaemon.zenml.resolver import Resolver
 from zendaemon.zenml.wire import Limits
@@ -9,6 +10,7 @@ from zendaemon.zenml.wire import Limits
 __all__ = [
     "ApiKey",
     "Credentials",
+    "Freshness",
     "Generation",
     "Limits",
     "Resolver",

@@ -1,0 +1,208 @@
+"""Conditions (`when`), asked of real servers, with the schedule's own last success out of a real journal."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from zendaemon.conditions import Conditions
+from zendaemon.core.errors import Unavailable
+from zendaemon.core.fire import Fire, FireState
+from zendaemon.core.run import Resolved
+from zendaemon.core.schedule import Schedule
+from zendaemon.demo.seed import Seeder
+from zendaemon.journal import Journal
+from zendaemon.zenml import Freshness, Secret, UserPassword, ZenML
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from zendaemon.demo.pool import ServerPool
+    from zendaemon.demo.server import ZenMLServer
+
+DEFAULT = UserPassword("default", Secret(""))
+SVC = {"steps": {"model_trainer": {"parameters": {"model_type": "svc"}}}}
+STR = {"module": "builtins", "attribute": "str", "type": "builtin"}
+HOUR = timedelta(hours=1)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Maker:
+    """Makes versions of artifacts and models as a step would."""
+
+    def __init__(self, server: ZenMLServer, seeder: Seeder, project: str = "default") -> None:
+        self._call = seeder.call
+        self._first = server.version == "0.62.0"
+        self._made: dict[str, str] = {}
+        self._models = "models"
+        self.project: str | None = None
+        if server.version in ("0.62.0", "0.75.0"):
+            user, workspace = self._call("GET", "current-user")["id"], self._call("GET", "workspaces/default")["id"]
+            self._whose = {"user": user, "workspace": workspace}
+            self._models = f"workspaces/{workspace}/models"
+        else:
+            self.project = seeder.project(project)
+            self._whose = {"project": self.project}
+
+    def artifact(self, name: str, version: str) -> None:
+        body: dict[str, Any] = {"name": name, "has_custom_name": True}
+        if name not in self._made:
+            whose = self._whose if self.project else {}
+            self._made[name] = self._call("POST", "artifacts", {**body, **whose})["id"]
+        body = {"artifact_id": self._made[name], "version": version, "type": "DataArtifact", "has_custom_name": True}
+        body |= {"uri": f"gs://demo/{name}/{version}", "materializer": STR, "data_type": STR}
+        body |= {} if self._first else {"save_type": "step_output"}
+        self._call("POST", "artifact_versions", {**body, **self._whose})
+
+    def model(self, name: str) -> None:
+        key = f"model {name}"
+        if key not in self._made:
+            tags = {"tags": []} if self._first else {}
+            self._made[key] = self._call("POST", self._models, {"name": name, **tags, **self._whose})["id"]
+        path = "model_versions" if self.project else f"{self._models}/{self._made[key]}/model_versions"
+        self._call("POST", path, {"model": self._made[key], **self._whose})
+
+
+@pytest.fixture
+def maker(server: ZenMLServer, seeder: Seeder) -> Maker:
+    return Maker(server, seeder)
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    opened = Journal.open(f"sqlite:///{tmp_path}/journal.db")
+    yield opened
+    await opened.close()
+
+
+class Asked:
+    """What a schedule with these conditions is told; `resolved` is as far as conditions look at it."""
+
+    def __init__(self, zenml: ZenML, journal: Journal, name: str, project: str | None) -> None:
+        self._zenml = zenml
+        self._journal = journal
+        self._name = name
+        self._project = project
+        self._conditions = Conditions(Freshness(zenml), journal, now=now)
+
+    async def unmet(self, *when: dict[str, str]) -> str | None:
+        schedule = Schedule.model_validate(
+            {"name": self._name, "snapshot": "x", "cron": "0 2 * * *", "when": list(when)}
+        )
+        resolved = Resolved("snapshot", "x", "x", "x", now(), "0", project=self._project)
+        return await self._conditions.unmet(schedule, resolved)
+
+    async def succeeded(self, began: datetime) -> None:
+        """A run of the schedule that succeeded, which the server says began then."""
+        fire = Fire(schedule=self._name, fire_time=began, claimed_at=began)
+        await self._journal.claim([fire], {})
+        done = replace(fire, state=FireState.STARTED, run_id="r", run_status="completed", run_started_at=began)
+        await self._journal.record(done)
+
+
+@pytest.fixture
+async def asked(server: ZenMLServer, journal: Journal, maker: Maker, unique_name: str) -> AsyncIterator[Asked]:
+    async with client(server) as zenml:
+        yield Asked(zenml, journal, unique_name, maker.project)
+
+
+def client(server: ZenMLServer) -> ZenML:
+    return ZenML(server.url, DEFAULT, now=now, elapsed=time.monotonic, trust_env=False)
+
+
+async def test_an_artifact(asked: Asked, maker: Maker, unique_name: str) -> None:
+    data = {"artifact": unique_name}
+    maker.artifact(f"{unique_name}-other", "99")
+    assert await asked.unmet(data) == f"artifact {unique_name!r}: no version of it; not found or not permitted"
+    maker.artifact(unique_name, "1")
+    assert await asked.unmet(data) is None
+    await asked.succeeded(now())
+    reason = await asked.unmet(data)
+    assert reason is not None
+    assert reason.startswith(f"artifact {unique_name!r}: the newest version '1' is of 20")
+    assert "before our last success, which began at" in reason
+    assert await asked.unmet({**data, "within": "1h"}) is None
+    await asyncio.sleep(3)
+    assert "longer than 1s ago" in (await asked.unmet({**data, "within": "1s"}) or "")
+    maker.artifact(unique_name, "2026-11-23")
+    maker.artifact(f"{unique_name}-other", "100")
+    assert await asked.unmet(data) is None
+    assert await asked.unmet(data, {"artifact": f"{unique_name}-other"}) is None
+
+
+async def test_a_model(asked: Asked, maker: Maker, unique_name: str) -> None:
+    model = {"model": unique_name}
+    maker.model(f"{unique_name}-other")
+    assert await asked.unmet(model) == f"model {unique_name!r}: no version of it; not found or not permitted"
+    maker.model(unique_name)
+    assert await asked.unmet(model) is None
+    await asked.succeeded(now())
+    reason = await asked.unmet(model)
+    assert reason is not None
+    assert reason.startswith(f"model {unique_name!r}: the newest version '1' is of 20")
+    maker.model(unique_name)
+    maker.model(f"{unique_name}-other")
+    assert await asked.unmet({**model, "within": "1h"}, model) is None
+
+
+async def test_a_pipeline(asked: Asked, seeder: Seeder, unique_name: str) -> None:
+    loads = {"pipeline": unique_name}
+    other = seeder.runnable(f"{unique_name}-other")
+    seeder.set_status(seeder.fire(other, {"run_name": f"{unique_name}-other-1", **SVC})["id"], "failed")
+    loader = seeder.runnable(unique_name)
+    assert await asked.unmet(loads) == f"pipeline {unique_name!r}: no run of it; not found or not permitted"
+    run = seeder.fire(loader, {"run_name": f"{unique_name}-1", **SVC})["id"]
+    about = f"pipeline {unique_name!r}: the last run '{unique_name}-1'"
+    assert await asked.unmet(loads) == f"{about} has not ended, it is initializing"
+    seeder.set_status(run, "running")
+    assert await asked.unmet(loads) == f"{about} has not ended, it is running"
+    seeder.set_status(run, "completed")
+    assert await asked.unmet(loads) is None
+    assert await asked.unmet({**loads, "within": "1h"}) is None
+    await asked.succeeded(now() - HOUR)
+    assert await asked.unmet(loads) is None
+    await asked.succeeded(now() + timedelta(seconds=1))
+    assert (await asked.unmet(loads) or "").startswith(f"{about} ended at 20")
+    run = seeder.fire(loader, {"run_name": f"{unique_name}-2", **SVC})["id"]
+    seeder.set_status(run, "failed")
+    failed = f"pipeline {unique_name!r}: the last run '{unique_name}-2' ended as failed"
+    assert await asked.unmet(loads) == failed
+    assert await asked.unmet({**loads, "within": "1h"}) == failed
+    assert await asked.unmet({"pipeline": f"{unique_name}-other"}, loads) == (
+        f"pipeline '{unique_name}-other': the last run '{unique_name}-other-1' ended as failed"
+    )
+
+
+async def test_a_thing_of_another_project_does_not_count(
+    servers: ServerPool, journal: Journal, unique_name: str
+) -> None:
+    with servers.own("0.98.0") as server, Seeder(server) as seeder:
+        other, own = Maker(server, seeder, "other"), Maker(server, seeder)
+        other.artifact(unique_name, "1")
+        other.model(unique_name)
+        run = seeder.fire(seeder.runnable(unique_name, project="other"), {"run_name": unique_name, **SVC})["id"]
+        seeder.set_status(run, "completed")
+        async with client(server) as zenml:
+            for kind in ("artifact", "model", "pipeline"):
+                condition = {kind: unique_name}
+                assert await Asked(zenml, journal, unique_name, other.project).unmet(condition) is None
+                assert "not found" in (await Asked(zenml, journal, unique_name, own.project).unmet(condition) or "")
+
+
+async def test_a_server_that_is_away_is_no_reason_to_skip(
+    servers: ServerPool, journal: Journal, unique_name: str
+) -> None:
+    with servers.own("0.98.0") as server:
+        server.stop()
+        async with client(server) as zenml:
+            with pytest.raises(Unavailable):
+                await Asked(zenml, journal, unique_name, None).unmet({"artifact": unique_name})
