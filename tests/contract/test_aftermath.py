@@ -15,7 +15,7 @@ from standin.server import StandIn
 from structlog.testing import capture_logs
 
 from zendaemon import gates
-from zendaemon import runs as following
+from zendaemon.core import following
 from zendaemon.core.errors import JournalError
 from zendaemon.core.fire import FireState, Reason
 from zendaemon.journal import Journal
@@ -39,7 +39,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gates, "_OTHER_SCHEDULES", 0.1)
-    monkeypatch.setattr(following, "_FIRST", 0.1)
+    monkeypatch.setattr(following, "FIRST", 0.1)
 
 
 def end(world: World, name: str, status: str) -> None:

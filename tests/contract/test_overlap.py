@@ -11,7 +11,7 @@ from standin import server as standins
 from standin.server import StandIn
 
 from zendaemon import gates
-from zendaemon import runs as following
+from zendaemon.core import following
 from zendaemon.core.fire import FireState, Reason
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The daemon is the last to learn that a run has ended: it looks at runs after minutes."""
-    monkeypatch.setattr(following, "_FIRST", 300.0)
+    monkeypatch.setattr(following, "FIRST", 300.0)
 
 
 def end(world: World, name: str, status: str = "completed") -> None:
