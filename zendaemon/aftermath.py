@@ -62,6 +62,7 @@ class Aftermath:
         runs.on_ended, runs.follow_up = ended, self.follow_up
         gates.look, gates.last, gates.drop = runs.look, self._journal.last_decided, self.drop
         gates.undecided = self._undecided
+        gates.doubted = lambda name: name in self._doubted
 
     def _undecided(self, name: str) -> datetime | None:
         schedule = self._schedule(name)
@@ -175,13 +176,9 @@ class Aftermath:
         self._engine.wake([fire.schedule])
 
     async def _judge_doubted(self) -> None:
-        while self._doubted:
-            name = self._doubted.pop()
-            try:
-                await self._judge(name)
-            except JournalError:
-                self._doubted.add(name)
-                raise
+        for name in list(self._doubted):
+            await self._judge(name)
+            self._doubted.discard(name)
 
     async def _judge(self, name: str) -> None:
         """Pause a schedule when the runs of its last fires failed, of those since it was last paused."""

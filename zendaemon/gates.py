@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zendaemon.core.schedule import Schedule
     from zendaemon.core.work import Work
 
-_STOPPING, _OTHER_RUNS, _OTHER_SCHEDULES, _JOURNAL = 2.0, 10.0, 2.0, 1.0
+_STOPPING, _OTHER_RUNS, _OTHER_SCHEDULES, _JOURNAL, _DOUBT = 2.0, 10.0, 2.0, 1.0, 0.2
 """Seconds until it is looked again at what a fire waits for."""
 _SKIPPED = GiveUp(FireState.SKIPPED, Reason.OVERLAP)
 
@@ -63,7 +63,8 @@ Verdict = Wait | Shut | None
 class Gates:
     """What is wired in later: `look` asks the server about the runs of these fires at once, `undecided` tells the first
     fire time of a schedule that is due and not decided yet, `last` its latest fire that was not skipped, `unmet` the
-    first condition of `when` that does not hold, and `drop` gives up the runs that were to follow failed ones.
+    first condition of `when` that does not hold, `drop` gives up the runs that were to follow failed ones, and
+    `doubted` tells whether it is not known yet if a schedule's last failures pause it.
     """
 
     def __init__(self, server: Server, activity: Activity, *, now: Callable[[], datetime]) -> None:
@@ -75,6 +76,7 @@ class Gates:
         self.unmet: Callable[[Schedule, Resolved], Awaitable[str | None]]
         self.undecided: Callable[[str], datetime | None]
         self.drop: Callable[[str], None]
+        self.doubted: Callable[[str], bool]
 
     async def verdict(self, work: Work, resolved: Resolved) -> Verdict:
         """None where the fire may be started. Raises a ServerError when the server does not say."""
@@ -82,6 +84,8 @@ class Gates:
             return None
         try:
             found = await self._overlap(work, resolved)
+            if found is None and work.schedule.pause_after_failures and self.doubted(work.schedule.name):
+                found = Wait(_DOUBT, Held("whether its last failures pause the schedule is being looked at"))
             if found is None and not work.gated and not work.fire.earlier_runs:
                 found = await self._depends(work) or await self._conditions(work, resolved)
                 work.gated = found is None
@@ -97,6 +101,8 @@ class Gates:
             return await self._in_place(work)
         if found := await self._still_active(schedule):
             text, wait = f"run {found[0].run_name} is active", _STOPPING
+        elif failed := self._activity.failed(schedule.name):  # which that look may have brought about
+            text, wait = f"run {failed[0].run_name} failed, and another one is to follow", _STOPPING
         elif schedule.overlap_scope is OverlapScope.PIPELINE and (
             others := await self._of_pipeline(schedule, resolved)
         ):

@@ -178,6 +178,21 @@ async def test_what_waits_for_its_next_run_keeps_others_from_starting(world: Wor
         await until(lambda: not daemon.engine._standing(waits).claimed and not daemon.engine._standing(waits).running)
 
 
+async def test_a_fire_that_finds_the_run_failed_does_not_overtake_its_next_run(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the question before its start that brings to light that the run has failed."""
+    monkeypatch.setattr(following, "FIRST", 300.0)
+    async with world.daemon(schedule(overlap="skip", **AGAIN)) as daemon:
+        daemon.wake(seconds=6)
+        await world.settled()
+        end(world, RUN, "failed")
+        daemon.wake(hours=1)
+        await until(lambda: f"{RUN}-r1" in world.server.runs)
+        assert fates(await world.settled(2)) == [("started", None), ("skipped", "overlap")]
+    assert list(world.server.runs) == [RUN, f"{RUN}-r1"]
+
+
 async def test_max_runs_counts_a_fire_once_however_many_runs_it_had(world: World) -> None:
     limited = schedule(max_runs=2, **AGAIN)
     async with world.daemon(limited) as daemon:
