@@ -20,7 +20,7 @@ from zendaemon.core.run import Resolved
 from zendaemon.core.schedule import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from datetime import datetime, timedelta
 
     from pydantic import JsonValue
@@ -56,6 +56,9 @@ class Targets:
         self._checked: dict[str, Schedule] = {}
         self._look = asyncio.Event()
         self.unresolved: dict[str, str] = {}
+        self._suspected: dict[str, Schedule] = {}
+        self.suspects: Callable[[Schedule, Resolved], Awaitable[list[str]]] | None = None
+        """What a schedule names beside its target and the server does not have; asked once for each schedule."""
 
     async def load(self) -> None:
         """Take the ids that an earlier process resolved from the journal."""
@@ -72,6 +75,7 @@ class Targets:
         self._schedules = list(schedules)
         names = {schedule.name for schedule in self._schedules}
         self.unresolved = {name: why for name, why in self.unresolved.items() if name in names}
+        self._suspected = {name: schedule for name, schedule in self._suspected.items() if name in names}
         self._look.set()
 
     def get(self, schedule: Schedule) -> Resolved | None:
@@ -117,6 +121,13 @@ class Targets:
             await self._save(target, resolved)  # else another schedule of this target has had it saved
         return resolved
 
+    async def _suspect(self, schedule: Schedule, resolved: Resolved) -> None:
+        if self.suspects is None or not schedule.when or self._suspected.get(schedule.name) == schedule:
+            return
+        for warning in await self.suspects(schedule, resolved):
+            log.warning("schedule.suspect", schedule=schedule.name, warning=warning)
+        self._suspected[schedule.name] = schedule
+
     async def _save(self, target: Target, resolved: Resolved) -> None:
         entry = {"target": asdict(target), "resolved": _ADAPTER.dump_python(resolved, mode="json")}
         try:
@@ -153,7 +164,7 @@ class Targets:
             if not everything and self._checked.get(schedule.name) == schedule and self.get(schedule) is not None:
                 continue
             try:
-                await self.resolve(schedule, resolver)
+                await self._suspect(schedule, await self.resolve(schedule, resolver))
             except Unresolved:
                 continue
             except ServerError as error:

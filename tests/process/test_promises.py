@@ -68,6 +68,9 @@ def test_a_fire_waits_for_fresh_data(server: ZenMLServer, seeder: Seeder, tmp_pa
         def skipped() -> list[str]:
             return [row["message"] for row in daemon.history() if row["reason"] == "condition"]
 
+        for kind in ("artifact", "model"):
+            text = f"{kind} {unique_name!r}: no version of it; not found or not permitted"
+            daemon.wait_for("schedule.suspect", schedule=unique_name, warning=text)
         until(skipped)
         assert skipped()[0] == f"artifact {unique_name!r}: no version of it; not found or not permitted"
         seeder.artifact_version(unique_name)
@@ -82,3 +85,4 @@ def test_a_fire_waits_for_fresh_data(server: ZenMLServer, seeder: Seeder, tmp_pa
         seeder.artifact_version(unique_name)
         until(lambda: len(daemon.started()) == 3)
         assert len(seeder.runs(unique_name)) == 3
+        assert len(daemon.events("schedule.suspect")) == 2
