@@ -121,13 +121,6 @@ class Targets:
             await self._save(target, resolved)  # else another schedule of this target has had it saved
         return resolved
 
-    async def _suspect(self, schedule: Schedule, resolved: Resolved) -> None:
-        if self.suspects is None or not schedule.when or self._suspected.get(schedule.name) == schedule:
-            return
-        for warning in await self.suspects(schedule, resolved):
-            log.warning("schedule.suspect", schedule=schedule.name, warning=warning)
-        self._suspected[schedule.name] = schedule
-
     async def _save(self, target: Target, resolved: Resolved) -> None:
         entry = {"target": asdict(target), "resolved": _ADAPTER.dump_python(resolved, mode="json")}
         try:
@@ -164,13 +157,31 @@ class Targets:
             if not everything and self._checked.get(schedule.name) == schedule and self.get(schedule) is not None:
                 continue
             try:
-                await self._suspect(schedule, await self.resolve(schedule, resolver))
+                await self.resolve(schedule, resolver)
             except Unresolved:
                 continue
             except ServerError as error:
                 log.debug("resolve.postponed", schedule=schedule.name, error=str(error))
                 return False
+        await self._suspect()
         return True
+
+    async def _suspect(self) -> None:
+        """Say what else schedules name in vain, each once, as long as no other is to be resolved."""
+        for schedule in self._schedules:
+            resolved = self.get(schedule)
+            if not schedule.when or resolved is None or self._suspected.get(schedule.name) == schedule:
+                continue
+            if self.suspects is None or self._look.is_set():
+                return
+            try:
+                found = await self.suspects(schedule, resolved)
+            except ServerError as error:  # asked again in the next round
+                log.debug("resolve.postponed", schedule=schedule.name, error=str(error))
+                continue
+            for warning in found:
+                log.warning("schedule.suspect", schedule=schedule.name, warning=warning)
+            self._suspected[schedule.name] = schedule
 
 
 def _needs_stops(schedule: Schedule, resolved: Resolved) -> bool:

@@ -9,6 +9,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from contract.test_engine import World, loaded, until
+from contract.test_engine import schedule as world_schedule
+from standin.server import StandIn
+from structlog.testing import capture_logs
 
 from zendaemon.conditions import Conditions
 from zendaemon.core.errors import Unavailable
@@ -170,3 +174,28 @@ async def test_a_server_that_is_away_is_no_reason_to_skip(
         async with client(server) as zenml:
             with pytest.raises(Unavailable):
                 await Asked(zenml, journal, unique_name, None).unmet({"artifact": unique_name})
+
+
+async def test_what_is_named_in_vain_is_said_once_and_holds_nothing_up(tmp_path: Path) -> None:
+    async with StandIn() as standin:
+        world = World(tmp_path, standin)
+        fresh = {"at": "2999-01-01T00:00:00Z", "when": [{"artifact": "data"}]}
+        async with world.daemon() as daemon:
+            asked: list[str] = []
+
+            async def suspects(schedule: Schedule, _: Resolved) -> list[str]:
+                asked.append(schedule.name)
+                if schedule.name == "a" and len(asked) == 1:
+                    raise Unavailable("no answer")
+                return [f"{schedule.name} is odd"]
+
+            daemon.targets.suspects = suspects
+            with capture_logs() as logs:
+                await daemon.engine.apply(loaded(*(world_schedule(name=name, **fresh) for name in "abc")))
+                await until(lambda: len(asked) == 3)
+                await daemon.engine.apply(loaded(*(world_schedule(name=name, **fresh) for name in "abcd")))
+                await until(lambda: len(asked) == 5)
+            assert asked == ["a", "b", "c", "a", "d"]
+            said = [entry["warning"] for entry in logs if entry["event"] == "schedule.suspect"]
+            assert said == [f"{name} is odd" for name in "bcad"]
+            assert not daemon.targets.unresolved
