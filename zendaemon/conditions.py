@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from zendaemon.core.condition import unmet
+from zendaemon.core.condition import missing, unmet
+from zendaemon.core.errors import Unresolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,17 @@ class Conditions:
             if (reason := unmet(condition, newest, since, self._now() + self._server.skew)) is not None:
                 return reason
         return None
+
+    async def suspects(self, schedule: Schedule, resolved: Resolved) -> list[str]:
+        """What the conditions name and the server does not have, or not yet: perhaps a slip of the pen."""
+        found = []
+        for condition in schedule.when:
+            try:
+                if await self._server.newest(condition, resolved.project) is None:
+                    found.append(missing(condition))
+            except Unresolved as error:
+                found.append(str(error))
+        return found
 
     async def _last_success(self, name: str) -> datetime | None:
         """When the last run of ours that succeeded began, by the server's clock: it read its inputs then or later."""

@@ -54,7 +54,8 @@ EVENTS: dict[str, str] = {
     "schedule.resumed": "a pause ended, by an operator or at its end; fires are started again",
     "schedule.suspect": (
         "valid, and perhaps not meant: a finding of `zendaemon check`, with its `code`, said once for what is new; or "
-        "a config that the server would take, and may not do with it what was meant"
+        "a config that the server would take, and may not do with it what was meant; or a condition (`when`) on what "
+        "the server does not have, or not yet"
     ),
     "schedule.unresolved": "a target leads to nothing that the server can start",
     "server.back": "the server answers again, after `down_seconds`",

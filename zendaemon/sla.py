@@ -57,6 +57,7 @@ class Promises:
         self._waiting: dict[str, datetime] = {}
         """Since when there is no success, of those that never had one."""
         self._first: dict[str, tuple[Schedule, datetime, datetime | None]] = {}
+        self._looked = False
         self._passed: defaultdict[str, _BrokenOf] = defaultdict(dict)
         self.broken: Mapping[str, tuple[Broken, ...]] = {}
         self.tell: Callable[[Alert], None] = lambda _: None
@@ -85,6 +86,19 @@ class Promises:
                 found[schedule.name] = tuple(both[promise] for promise in Promise if promise in both)
         before, self.broken = self.broken, found
         self._say(before, found)
+        if not self._looked and next(self._unknown(), None) is None:
+            self._looked = True
+            await self._recover(found)
+
+    async def _recover(self, found: Mapping[str, tuple[Broken, ...]]) -> None:
+        """Tell of what is kept now: an earlier process may have told that it was broken."""
+        for count, schedule in enumerate(self._schedules):
+            if count % _BREATH == 0:
+                await asyncio.sleep(0)
+            broken_now = {each.promise for each in found.get(schedule.name, ())}
+            for promise in Promise:
+                if promise not in broken_now and self._promises(schedule.name, promise):
+                    self._tell_kept(schedule.name, promise)
 
     def _take_set(self) -> None:
         """The schedules that promise something, anew when files were loaded."""
@@ -207,8 +221,12 @@ class Promises:
             if (name, promise) not in new:
                 seconds = round((now - each.since).total_seconds())
                 log.info("promise.kept", schedule=name, promise=promise.value, broken_seconds=seconds)
-                text = f"{promise} is kept again" if self._promises(name, promise) else f"{promise} is promised no more"
-                self.tell(Alert(kind=AlertKind.RECOVERED, of=KINDS[promise], at=now, text=text, schedule=name))
+                self._tell_kept(name, promise)
+
+    def _tell_kept(self, name: str, promise: Promise) -> None:
+        text = f"{promise} is kept again" if self._promises(name, promise) else f"{promise} is promised no more"
+        of, now = KINDS[promise], self._now()
+        self.tell(Alert(kind=AlertKind.RECOVERED, of=of, at=now, text=text, schedule=name))
 
     def _promises(self, name: str, promise: Promise) -> bool:
         schedule = self._engine.schedules.schedules.get(name)

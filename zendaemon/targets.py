@@ -20,7 +20,7 @@ from zendaemon.core.run import Resolved
 from zendaemon.core.schedule import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from datetime import datetime, timedelta
 
     from pydantic import JsonValue
@@ -56,6 +56,9 @@ class Targets:
         self._checked: dict[str, Schedule] = {}
         self._look = asyncio.Event()
         self.unresolved: dict[str, str] = {}
+        self._suspected: dict[str, Schedule] = {}
+        self.suspects: Callable[[Schedule, Resolved], Awaitable[list[str]]] | None = None
+        """What a schedule names beside its target and the server does not have; asked once for each schedule."""
 
     async def load(self) -> None:
         """Take the ids that an earlier process resolved from the journal."""
@@ -72,6 +75,7 @@ class Targets:
         self._schedules = list(schedules)
         names = {schedule.name for schedule in self._schedules}
         self.unresolved = {name: why for name, why in self.unresolved.items() if name in names}
+        self._suspected = {name: schedule for name, schedule in self._suspected.items() if name in names}
         self._look.set()
 
     def get(self, schedule: Schedule) -> Resolved | None:
@@ -159,7 +163,25 @@ class Targets:
             except ServerError as error:
                 log.debug("resolve.postponed", schedule=schedule.name, error=str(error))
                 return False
+        await self._suspect()
         return True
+
+    async def _suspect(self) -> None:
+        """Say what else schedules name in vain, each once, as long as no other is to be resolved."""
+        for schedule in self._schedules:
+            resolved = self.get(schedule)
+            if not schedule.when or resolved is None or self._suspected.get(schedule.name) == schedule:
+                continue
+            if self.suspects is None or self._look.is_set():
+                return
+            try:
+                found = await self.suspects(schedule, resolved)
+            except ServerError as error:  # asked again in the next round
+                log.debug("resolve.postponed", schedule=schedule.name, error=str(error))
+                continue
+            for warning in found:
+                log.warning("schedule.suspect", schedule=schedule.name, warning=warning)
+            self._suspected[schedule.name] = schedule
 
 
 def _needs_stops(schedule: Schedule, resolved: Resolved) -> bool:

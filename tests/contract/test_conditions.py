@@ -6,9 +6,13 @@ import asyncio
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from contract.test_engine import World, loaded, until
+from contract.test_engine import schedule as world_schedule
+from standin.server import StandIn
+from structlog.testing import capture_logs
 
 from zendaemon.conditions import Conditions
 from zendaemon.core.errors import Unavailable
@@ -28,7 +32,6 @@ if TYPE_CHECKING:
 
 DEFAULT = UserPassword("default", Secret(""))
 SVC = {"steps": {"model_trainer": {"parameters": {"model_type": "svc"}}}}
-STR = {"module": "builtins", "attribute": "str", "type": "builtin"}
 HOUR = timedelta(hours=1)
 
 
@@ -36,45 +39,10 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-class Maker:
-    """Makes versions of artifacts and models as a step would."""
-
-    def __init__(self, server: ZenMLServer, seeder: Seeder, project: str = "default") -> None:
-        self._call = seeder.call
-        self._first = server.version == "0.62.0"
-        self._made: dict[str, str] = {}
-        self._models = "models"
-        self.project: str | None = None
-        if server.version in ("0.62.0", "0.75.0"):
-            user, workspace = self._call("GET", "current-user")["id"], self._call("GET", "workspaces/default")["id"]
-            self._whose = {"user": user, "workspace": workspace}
-            self._models = f"workspaces/{workspace}/models"
-        else:
-            self.project = seeder.project(project)
-            self._whose = {"project": self.project}
-
-    def artifact(self, name: str, version: str) -> None:
-        body: dict[str, Any] = {"name": name, "has_custom_name": True}
-        if name not in self._made:
-            whose = self._whose if self.project else {}
-            self._made[name] = self._call("POST", "artifacts", {**body, **whose})["id"]
-        body = {"artifact_id": self._made[name], "version": version, "type": "DataArtifact", "has_custom_name": True}
-        body |= {"uri": f"gs://demo/{name}/{version}", "materializer": STR, "data_type": STR}
-        body |= {} if self._first else {"save_type": "step_output"}
-        self._call("POST", "artifact_versions", {**body, **self._whose})
-
-    def model(self, name: str) -> None:
-        key = f"model {name}"
-        if key not in self._made:
-            tags = {"tags": []} if self._first else {}
-            self._made[key] = self._call("POST", self._models, {"name": name, **tags, **self._whose})["id"]
-        path = "model_versions" if self.project else f"{self._models}/{self._made[key]}/model_versions"
-        self._call("POST", path, {"model": self._made[key], **self._whose})
-
-
 @pytest.fixture
-def maker(server: ZenMLServer, seeder: Seeder) -> Maker:
-    return Maker(server, seeder)
+def project(server: ZenMLServer, seeder: Seeder) -> str | None:
+    """The id of the project that a target on this server has."""
+    return None if server.version in ("0.62.0", "0.75.0") else seeder.project("default")
 
 
 @pytest.fixture
@@ -110,20 +78,20 @@ class Asked:
 
 
 @pytest.fixture
-async def asked(server: ZenMLServer, journal: Journal, maker: Maker, unique_name: str) -> AsyncIterator[Asked]:
+async def asked(server: ZenMLServer, journal: Journal, project: str | None, unique_name: str) -> AsyncIterator[Asked]:
     async with client(server) as zenml:
-        yield Asked(zenml, journal, unique_name, maker.project)
+        yield Asked(zenml, journal, unique_name, project)
 
 
 def client(server: ZenMLServer) -> ZenML:
     return ZenML(server.url, DEFAULT, now=now, elapsed=time.monotonic, trust_env=False)
 
 
-async def test_an_artifact(asked: Asked, maker: Maker, unique_name: str) -> None:
+async def test_an_artifact(asked: Asked, seeder: Seeder, unique_name: str) -> None:
     data = {"artifact": unique_name}
-    maker.artifact(f"{unique_name}-other", "99")
+    seeder.artifact_version(f"{unique_name}-other")
     assert await asked.unmet(data) == f"artifact {unique_name!r}: no version of it; not found or not permitted"
-    maker.artifact(unique_name, "1")
+    seeder.artifact_version(unique_name)
     assert await asked.unmet(data) is None
     await asked.succeeded(now())
     reason = await asked.unmet(data)
@@ -133,24 +101,24 @@ async def test_an_artifact(asked: Asked, maker: Maker, unique_name: str) -> None
     assert await asked.unmet({**data, "within": "1h"}) is None
     await asyncio.sleep(3)
     assert "longer than 1s ago" in (await asked.unmet({**data, "within": "1s"}) or "")
-    maker.artifact(unique_name, "2026-11-23")
-    maker.artifact(f"{unique_name}-other", "100")
+    seeder.artifact_version(unique_name)
+    seeder.artifact_version(f"{unique_name}-other")
     assert await asked.unmet(data) is None
     assert await asked.unmet(data, {"artifact": f"{unique_name}-other"}) is None
 
 
-async def test_a_model(asked: Asked, maker: Maker, unique_name: str) -> None:
+async def test_a_model(asked: Asked, seeder: Seeder, unique_name: str) -> None:
     model = {"model": unique_name}
-    maker.model(f"{unique_name}-other")
+    seeder.model_version(f"{unique_name}-other")
     assert await asked.unmet(model) == f"model {unique_name!r}: no version of it; not found or not permitted"
-    maker.model(unique_name)
+    seeder.model_version(unique_name)
     assert await asked.unmet(model) is None
     await asked.succeeded(now())
     reason = await asked.unmet(model)
     assert reason is not None
     assert reason.startswith(f"model {unique_name!r}: the newest version '1' is of 20")
-    maker.model(unique_name)
-    maker.model(f"{unique_name}-other")
+    seeder.model_version(unique_name)
+    seeder.model_version(f"{unique_name}-other")
     assert await asked.unmet({**model, "within": "1h"}, model) is None
 
 
@@ -186,16 +154,16 @@ async def test_a_thing_of_another_project_does_not_count(
     servers: ServerPool, journal: Journal, unique_name: str
 ) -> None:
     with servers.own("0.98.0") as server, Seeder(server) as seeder:
-        other, own = Maker(server, seeder, "other"), Maker(server, seeder)
-        other.artifact(unique_name, "1")
-        other.model(unique_name)
+        own, other = seeder.project("default"), seeder.project("other")
+        seeder.artifact_version(unique_name, project="other")
+        seeder.model_version(unique_name, project="other")
         run = seeder.fire(seeder.runnable(unique_name, project="other"), {"run_name": unique_name, **SVC})["id"]
         seeder.set_status(run, "completed")
         async with client(server) as zenml:
             for kind in ("artifact", "model", "pipeline"):
                 condition = {kind: unique_name}
-                assert await Asked(zenml, journal, unique_name, other.project).unmet(condition) is None
-                assert "not found" in (await Asked(zenml, journal, unique_name, own.project).unmet(condition) or "")
+                assert await Asked(zenml, journal, unique_name, other).unmet(condition) is None
+                assert "not found" in (await Asked(zenml, journal, unique_name, own).unmet(condition) or "")
 
 
 async def test_a_server_that_is_away_is_no_reason_to_skip(
@@ -206,3 +174,28 @@ async def test_a_server_that_is_away_is_no_reason_to_skip(
         async with client(server) as zenml:
             with pytest.raises(Unavailable):
                 await Asked(zenml, journal, unique_name, None).unmet({"artifact": unique_name})
+
+
+async def test_what_is_named_in_vain_is_said_once_and_holds_nothing_up(tmp_path: Path) -> None:
+    async with StandIn() as standin:
+        world = World(tmp_path, standin)
+        fresh = {"at": "2999-01-01T00:00:00Z", "when": [{"artifact": "data"}]}
+        async with world.daemon() as daemon:
+            asked: list[str] = []
+
+            async def suspects(schedule: Schedule, _: Resolved) -> list[str]:
+                asked.append(schedule.name)
+                if schedule.name == "a" and len(asked) == 1:
+                    raise Unavailable("no answer")
+                return [f"{schedule.name} is odd"]
+
+            daemon.targets.suspects = suspects
+            with capture_logs() as logs:
+                await daemon.engine.apply(loaded(*(world_schedule(name=name, **fresh) for name in "abc")))
+                await until(lambda: len(asked) == 3)
+                await daemon.engine.apply(loaded(*(world_schedule(name=name, **fresh) for name in "abcd")))
+                await until(lambda: len(asked) == 5)
+            assert asked == ["a", "b", "c", "a", "d"]
+            said = [entry["warning"] for entry in logs if entry["event"] == "schedule.suspect"]
+            assert said == [f"{name} is odd" for name in "bcad"]
+            assert not daemon.targets.unresolved

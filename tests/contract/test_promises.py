@@ -51,7 +51,12 @@ class Watched:
 
     @property
     def told(self) -> list[tuple[AlertKind, AlertKind | None]]:
-        return [(alert.kind, alert.of) for alert in self.alerts]
+        """What is news: that all is well is told at the start, too, for what an earlier process has told."""
+        found: list[tuple[AlertKind, AlertKind | None]] = []
+        for alert in self.alerts:
+            if alert.of is None or (alert.of, None) in found:
+                found.append((alert.kind, alert.of))
+        return found
 
     async def starts(self, **units: float) -> dict[str, Any]:
         """The next fire time comes and its run is created; returned as the server has it."""
@@ -103,7 +108,7 @@ async def test_a_fire_that_cannot_be_started(world: World) -> None:
         assert [(entry["event"], entry["promise"], entry["since"]) for entry in logs] == [
             ("promise.broken", "late_after", "2026-11-23T14:00:00Z")
         ]
-        assert [(alert.kind, alert.text, alert.schedule) for alert in it.alerts] == [
+        assert [(alert.kind, alert.text, alert.schedule) for alert in it.alerts[1:]] == [
             (AlertKind.LATE_START, text, "nightly")
         ]
         it.synchronise()
@@ -196,6 +201,22 @@ async def test_the_last_success_counts_over_a_restart(world: World) -> None:
         assert it.told == [(AlertKind.NO_SUCCESS, None), (AlertKind.RECOVERED, AlertKind.NO_SUCCESS)]
 
 
+async def test_what_was_broken_before_a_restart_is_told_to_be_kept_after_it(world: World) -> None:
+    nightly = schedule(cron="0 0 * * *", **STALE)
+    async with watched(world, nightly) as it:
+        assert len(await it.look(hours=3)) == 1
+        await it.daemon.engine.fire_now("nightly")
+        await until(lambda: it.daemon.engine.activity.active("nightly"))
+        it.synchronise()
+        await it.ends(list(world.server.runs.values())[-1], "completed", timedelta(seconds=1))
+        assert it.told == [(AlertKind.NO_SUCCESS, None)]
+    async with watched(world, nightly) as it:
+        assert await it.look() == []
+        assert await it.look() == []
+        (alert,) = it.alerts
+        assert (alert.kind, alert.of, alert.schedule) == (AlertKind.RECOVERED, AlertKind.NO_SUCCESS, "nightly")
+
+
 async def test_a_pause_stops_the_starts_and_not_the_wait_for_a_success(world: World) -> None:
     both = {"sla": {"late_after": "1h", "max_time_since_success": "2h"}}
     async with watched(world, schedule(**AHEAD, **both)) as it:
@@ -257,4 +278,4 @@ async def test_it_looks_by_itself_and_a_fault_of_ours_ends_nothing(
             await it.daemon.engine.apply(loaded())
             await until(lambda: it.alerts)
         watching.cancel()
-        assert it.told == [(AlertKind.RECOVERED, AlertKind.NO_SUCCESS)]
+        assert [(alert.kind, alert.of) for alert in it.alerts] == [(AlertKind.RECOVERED, AlertKind.NO_SUCCESS)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import httpx
-from contract.test_conditions import Maker
 from process.daemon import Daemon, model, until
 
 from zendaemon.demo.server import Workload
@@ -58,7 +57,7 @@ def test_a_promise_breaks_while_nothing_fires_and_is_kept_again(
 
 
 def test_a_fire_waits_for_fresh_data(server: ZenMLServer, seeder: Seeder, tmp_path: Path, unique_name: str) -> None:
-    target, maker = seeder.runnable(unique_name).target, Maker(server, seeder)
+    target = seeder.runnable(unique_name).target
     daemon = Daemon(tmp_path, server.url)
     when = [{"artifact": unique_name}, {"model": unique_name, "within": "1h"}]
     schedule = {**target, "config": model("rf"), "when": when, "every": "2s", "overlap": "skip"}
@@ -69,17 +68,21 @@ def test_a_fire_waits_for_fresh_data(server: ZenMLServer, seeder: Seeder, tmp_pa
         def skipped() -> list[str]:
             return [row["message"] for row in daemon.history() if row["reason"] == "condition"]
 
+        for kind in ("artifact", "model"):
+            text = f"{kind} {unique_name!r}: no version of it; not found or not permitted"
+            daemon.wait_for("schedule.suspect", schedule=unique_name, warning=text)
         until(skipped)
         assert skipped()[0] == f"artifact {unique_name!r}: no version of it; not found or not permitted"
-        maker.artifact(unique_name, "1")
+        seeder.artifact_version(unique_name)
         until(lambda: any(text.startswith("model") for text in skipped()))
         assert not daemon.started()
-        maker.model(unique_name)
+        seeder.model_version(unique_name)
         until(lambda: any("before our last success" in text for text in skipped()))
         assert len(daemon.started()) == 1, "one run for one version"
         assert daemon.command("fire", unique_name, "--wait").returncode == 0, "by hand it is not asked for"
         assert len(daemon.started()) == 2
         until(lambda: len([row for row in daemon.started() if row["run_status"] == "completed"]) == 2)
-        maker.artifact(unique_name, "2")
+        seeder.artifact_version(unique_name)
         until(lambda: len(daemon.started()) == 3)
         assert len(seeder.runs(unique_name)) == 3
+        assert len(daemon.events("schedule.suspect")) == 2

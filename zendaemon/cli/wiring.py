@@ -137,7 +137,8 @@ def heart(settings: Settings, client: ZenML, journal: Journal) -> Heart:
     targets = Targets(Resolver(client, clock.now), journal, now=clock.now)
     activity = Activity()
     gates = Gates(client, activity, now=clock.now)
-    gates.unmet = Conditions(Freshness(client), journal, now=clock.now).unmet
+    conditions = Conditions(Freshness(client), journal, now=clock.now)
+    gates.unmet, targets.suspects = conditions.unmet, conditions.suspects
     usual, when_quick = settings.in_flight
     attempts = Attempts(
         client,

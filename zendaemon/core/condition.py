@@ -36,15 +36,24 @@ def subject(condition: Condition) -> str:
     raise AssertionError("a condition names one of them")
 
 
+def _thing(condition: Condition) -> str:
+    return "run" if condition.pipeline is not None else "version"
+
+
+def missing(condition: Condition) -> str:
+    """That the server shows nothing of what the condition names."""
+    return f"{subject(condition)}: no {_thing(condition)} of it; not found or not permitted"
+
+
 def unmet(condition: Condition, newest: Newest | None, since: datetime | None, now: datetime) -> str | None:
     """Why the condition does not hold, None when it does.
 
     `since` is the start of the schedule's last run that succeeded, None while there is none: then it is enough that
     there is something at all. It and `now` are by the server's clock. `newest` is None where the server shows nothing.
     """
-    about, thing = subject(condition), "run" if condition.pipeline is not None else "version"
+    about, thing = subject(condition), _thing(condition)
     if newest is None:
-        return f"{about}: no {thing} of it; not found or not permitted"
+        return missing(condition)
     if newest.status is not None and newest.status not in SUCCEEDED:
         ended = "ended as" if newest.status in TERMINAL else "has not ended, it is"
         return f"{about}: the last run {newest.name!r} {ended} {newest.status}"
