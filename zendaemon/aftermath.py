@@ -154,6 +154,7 @@ class Aftermath:
             if failed not in activity.failed(failed.schedule) or schedule is None:
                 return
             if await self._engine.marks.claim_again(fire := again(failed, now)):
+                self._dropped.pop(failed.key, None)
                 self._engine.hand_over(fire, schedule)
             else:
                 activity.given_up(failed)

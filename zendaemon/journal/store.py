@@ -170,7 +170,8 @@ def drop_retry(connection: Connection, fire: Fire) -> None:
     """No run follows the one that failed."""
     row = _row(fire)
     key = [fires.c[name] == row[name] for name in _KEY]
-    connection.execute(update(fires).where(*key).values(retry_at=None, message=row["message"]))
+    failed = fires.c.run_id == row["run_id"]
+    connection.execute(update(fires).where(*key, failed).values(retry_at=None, message=row["message"]))
 
 
 def retried(connection: Connection) -> list[Fire]:
