@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from zendaemon import clock
+from zendaemon.core.alert import Alert, AlertKind
 from zendaemon.core.errors import Invalid, JournalError, ZendaemonError
 from zendaemon.core.lint import Finding, lint
 from zendaemon.core.schedule import Schedule
 from zendaemon.core.shown import ShownProblem, ShownReload
+from zendaemon.events import Tell, tell_nobody
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from datetime import datetime, timedelta
 
     from zendaemon.aftermath import Aftermath
@@ -41,6 +43,7 @@ log = structlog.get_logger()
 
 _RELOADS = 20  # that are remembered
 _EXCERPT = 200
+_NAMED = 5  # problems of a refused reload in its alert
 Said = tuple[Schedule, list[Finding]]  # a schedule, and what was said of it
 _BREATH = 50  # schedules that findings are looked for in one turn of the loop
 _JOURNAL_CHECK = 10.0  # seconds that a written journal counts as one that can be written
@@ -86,6 +89,9 @@ class Daemon:
         self._loaded: Loaded | None = None
         self.started_at = clock.now()
         self.reloads: Sequence[ShownReload] = ()
+        self.tell: Tell = tell_nobody
+        self.beside: Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = ()
+        """What else runs as long as the engine does, by name."""
         self._said: dict[str, Said] = {}
         self._saying: list[asyncio.Task[None]] = []
         self._reloading = asyncio.Lock()
@@ -119,6 +125,7 @@ class Daemon:
                 ("targets", self._targets.run(self._resolve_interval)),
                 ("reloads", self._reload_on_hangup()),
                 ("watchdog", self._feed_watchdog()),
+                *((name, work()) for name, work in self.beside),
             )
         ]
         self._in_force_since = clock.monotonic()
@@ -201,6 +208,8 @@ class Daemon:
                 self._say_findings(loaded.set)
                 self._remember(ShownReload(at=clock.now(), applied=True, changes=found))
                 log.info("reload.applied", **found)
+                text, of = "a reload was applied", AlertKind.RELOAD_REFUSED
+                self.tell(Alert(kind=AlertKind.RECOVERED, of=of, at=clock.now(), text=text))
                 return found
             finally:
                 self._notifier.ready(self._summary())
@@ -216,6 +225,8 @@ class Daemon:
         self._remember(ShownReload(at=clock.now(), applied=False, error=error.message, problems=problems))
         say_problems(error)
         log.error("reload.refused", error=error.message, problems=len(problems))
+        text = "\n".join([error.message, *map(str, getattr(error, "problems", ())[:_NAMED])])
+        self.tell(Alert(kind=AlertKind.RELOAD_REFUSED, at=clock.now(), text=text))
 
     def _remember(self, reload: ShownReload) -> None:
         self.reloads = (reload, *self.reloads)[:_RELOADS]
