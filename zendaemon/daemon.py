@@ -21,7 +21,7 @@ from zendaemon.core.shown import ShownProblem, ShownReload
 from zendaemon.events import Tell, tell_nobody
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Sequence
     from datetime import datetime, timedelta
 
     from zendaemon.aftermath import Aftermath
@@ -92,6 +92,10 @@ class Daemon:
         self.tell: Tell = tell_nobody
         self.beside: Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = ()
         """What else runs as long as the engine does, by name."""
+        self.at_end: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
+        """What is to be done once all that ran has ended."""
+        self.channels: Collection[str] | None = None
+        """The channels of alerts that schedules may name."""
         self._said: dict[str, Said] = {}
         self._saying: list[asyncio.Task[None]] = []
         self._reloading = asyncio.Lock()
@@ -153,6 +157,8 @@ class Daemon:
             task.cancel()
         left = await self._attempts.drain(self._drain_timeout)
         await asyncio.gather(*tasks, return_exceptions=True)
+        for act in self.at_end:
+            await act()
         log.info("daemon.stopped", left=left)
 
     async def _feed_watchdog(self) -> None:
@@ -218,7 +224,9 @@ class Daemon:
         """Says in the background what is new since all was said; a later reload says the rest of an earlier one."""
         for task in self._saying:
             task.cancel()
-        self._saying = [asyncio.create_task(say_findings(schedules, self._said, clock.now()), name="findings")]
+        self._saying = [
+            asyncio.create_task(say_findings(schedules, self._said, clock.now(), self.channels), name="findings")
+        ]
 
     def _refused(self, error: Invalid | JournalError) -> None:
         problems = tuple(map(_shown, error.problems)) if isinstance(error, Invalid) else ()
@@ -248,7 +256,9 @@ def _set_apart() -> None:
     gc.freeze()
 
 
-async def say_findings(schedules: ScheduleSet, said: dict[str, Said], now: datetime) -> None:
+async def say_findings(
+    schedules: ScheduleSet, said: dict[str, Said], now: datetime, channels: Collection[str] | None = None
+) -> None:
     """One event for each finding of `zendaemon check` that was not said of the same schedule before; fills in `said`.
 
     Time alone brings new ones: the next change of the clock, or a schedule that is over.
@@ -258,7 +268,7 @@ async def say_findings(schedules: ScheduleSet, said: dict[str, Said], now: datet
     for count, (name, schedule) in enumerate(schedules.schedules.items()):
         if count % _BREATH == 0:
             await asyncio.sleep(0)  # 100,000 schedules take ten seconds, which fires do not wait for
-        found = lint(schedule, now)
+        found = lint(schedule, now, channels)
         known = said.pop(name, None)
         old = known[1] if known and known[0] == schedule else []
         place = schedules.places.get(name)

@@ -28,6 +28,7 @@ from zendaemon.core.shown import (
     ScheduleDetail,
     ScheduleState,
     ShownAttempts,
+    ShownChannel,
     ShownFire,
     ShownPause,
     ShownPromise,
@@ -129,6 +130,8 @@ class Operations:
         """The promises that are broken, by schedule."""
         self._timelines = Timelines(reader)
         self._next: dict[str, tuple[Schedule, datetime | None]] = {}
+        self.channels: Callable[[], tuple[ShownChannel, ...]] = tuple
+        """The channels of alerts."""
 
     def status(self) -> Status:
         """Is the daemon well?"""
@@ -153,6 +156,7 @@ class Operations:
             counts=dict.fromkeys(ScheduleState, 0) | Counter(self._state(schedule, now) for schedule in known),
             unresolved=dict(self._targets.unresolved),
             broken={name: ShownPromise.of(some) for name, some in sorted(self.broken().items())},
+            channels=self.channels(),
             replicas=(replica,),
         )
 

@@ -10,6 +10,7 @@ from zendaemon import clock
 from zendaemon.activity import Activity
 from zendaemon.aftermath import Aftermath
 from zendaemon.attempts import Attempts
+from zendaemon.cli.people import People
 from zendaemon.conditions import Conditions
 from zendaemon.core.errors import SettingsError
 from zendaemon.daemon import Daemon
@@ -176,7 +177,9 @@ def daemon(
     """The daemon, ready to run, and what operators may ask of it."""
     engine, targets, attempts, runs, aftermath = heart(settings, client, journal)
     promises = Promises(engine, journal, now=clock.now, skew=lambda: client.skew)
-    attempts.observer = runs.observer = Observers(promises, *(each for each in (metrics, tracing) if each is not None))
+    people = People(settings, journal, engine, metrics)
+    asked = (each for each in (metrics, tracing) if each is not None)
+    attempts.observer = runs.observer = Observers(promises, *asked, *people.observers)
     timers = engine.timers = Timers(engine.wake)
 
     def load_files(previous: Loaded | None) -> Loaded:
@@ -198,6 +201,9 @@ def daemon(
         drain_timeout=settings.drain_timeout,
         resolve_interval=settings.resolve_interval,
     )
+    for each in (attempts.queue, targets, runs, engine.pauses, aftermath, promises, made):
+        each.tell = people.alarms.tell
+    people.join(made)
     reader = Reader(settings.journal_url())
     operations = Operations(
         engine=engine,
@@ -208,6 +214,7 @@ def daemon(
         reader=reader,
         broken=lambda: promises.broken,
     )
+    operations.channels = people.alarms.shown
     if metrics is not None:
         metrics.mirror(operations, engine, targets, attempts, journal)
     return made, operations

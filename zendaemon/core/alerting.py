@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from zendaemon.core.alert import Alert, AlertKind
+from zendaemon.core.alert import AlertKind
 from zendaemon.core.message import Item, Message, away_text, back_text, body, recovered_title, title
 from zendaemon.core.outage import HELD, Outage, absorbed
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
+    from zendaemon.core.alert import Alert
     from zendaemon.core.fire import Fire
 
 GATHER = timedelta(seconds=5)
@@ -66,7 +67,7 @@ class Pace:
 class Incident:
     """What goes on of one kind. `open` has the schedules that have not recovered, each with its last text.
 
-    `fresh` counts what no message has told yet, `items` are the first of those.
+    `fresh` counts what no message has told yet, `items` are the first of those, `names` the schedules of all.
     """
 
     kind: AlertKind
@@ -76,16 +77,17 @@ class Incident:
     fresh: int = 0
     fresh_since: datetime | None = None
     items: list[Item] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     open: dict[str, str] = field(default_factory=dict)
     well: list[str] = field(default_factory=list)
     told: bool = False
     over_at: datetime | None = None
 
-    def add(self, alert: Alert, now: datetime) -> None:
-        name = alert.schedule or _DAEMON
+    def add(self, item: Item, now: datetime) -> None:
+        name = item.schedule or _DAEMON
         if self.over_at is not None and self.fresh == 0:
             self._begin_anew(now)
-        if self.kind in _LASTING and self.open.get(name) == alert.text:
+        if self.kind in _LASTING and self.open.get(name) == item.text:
             return
         self.pace.happened(now)
         self.over_at = None
@@ -93,9 +95,11 @@ class Incident:
         self.fresh += 1
         self.fresh_since = self.fresh_since or now
         if len(self.items) < LINES:
-            self.items.append(Item.of(alert))
+            self.items.append(item)
+        if name and name not in self.names and len(self.names) < _KNOWN:
+            self.names.append(name)
         if name in self.open or len(self.open) < _KNOWN:
-            self.open[name] = alert.text
+            self.open[name] = item.text
         if name in self.well:
             self.well.remove(name)
 
@@ -118,7 +122,7 @@ class Incident:
         if self.fresh and self.fresh_since is not None and self.pace.ready(self.fresh_since, now):
             message = self._told(channel, now, make())
             self.pace.sent(now)
-            self.told, self.fresh, self.fresh_since, self.items = True, 0, None, []
+            self.told, self.fresh, self.fresh_since, self.items, self.names = True, 0, None, [], []
             if self.over_at is not None:
                 self.told = False  # it has told the end as well
             return message
@@ -132,18 +136,17 @@ class Incident:
         return self.over_at is not None and not self.fresh and not self.told
 
     def _told(self, channel: str, now: datetime, key: UUID) -> Message:
-        names = {item.schedule: None for item in self.items if item.schedule}
         well = self.well or (["all of it"] if self.over_at is not None else [])
         return Message(
             id=key,
             channel=channel,
             kind=self.kind,
             at=now,
-            title=title(self.kind, self.fresh, list(names)),
+            title=title(self.kind, self.fresh, self.names),
             text=body([item.line() for item in self.items], self.fresh - len(self.items), self.since, well),
             since=self.since,
             counts={self.kind.value: self.count},
-            schedules=tuple(names),
+            schedules=tuple(self.names),
             items=tuple(self.items),
         )
 
@@ -170,7 +173,7 @@ class State:
     incidents: dict[AlertKind, Incident] = field(default_factory=dict)
     outage: Outage | None = None
     outages: Pace = field(default_factory=Pace)
-    held: list[Alert] = field(default_factory=list)
+    held: list[Item] = field(default_factory=list)
 
 
 def _passed(since: datetime, now: datetime) -> bool:
@@ -215,10 +218,13 @@ class Grouping:
         elif self._absorbs(alert):
             pass
         else:
-            self.dirty = True
-            known = self.state.incidents.get(alert.kind)
-            incident = known or self.state.incidents.setdefault(alert.kind, Incident(kind=alert.kind, since=now))
-            incident.add(alert, now)
+            self._add(Item.of(alert), now)
+
+    def _add(self, item: Item, now: datetime) -> None:
+        known = self.state.incidents.get(item.kind)
+        incident = known or self.state.incidents.setdefault(item.kind, Incident(kind=item.kind, since=now))
+        incident.add(item, now)
+        self.dirty = True
 
     def closed(self, fire: Fire) -> None:
         """A fire has its end, for the counts of an outage."""
@@ -230,7 +236,7 @@ class Grouping:
         if self.state.outage is None or AlertKind.RECOVERED not in self._kinds:
             return False
         if alert.kind in HELD and self.state.outage.back_at is None:
-            self.state.held.append(alert)
+            self.state.held.append(Item.of(alert))
             self.dirty = True
             return True
         return absorbed(alert)
@@ -300,8 +306,8 @@ class Grouping:
     def _end_outage(self, now: datetime) -> None:
         self.dirty = True
         self.state.outage, held, self.state.held = None, self.state.held, []
-        for alert in held:
-            self.tell(alert, now)
+        for item in held:
+            self._add(item, now)
 
     def _away(self, outage: Outage, now: datetime) -> Message:
         return Message(

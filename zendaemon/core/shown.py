@@ -201,6 +201,17 @@ class ShownAttempts(Shown):
     limit: int
 
 
+class ShownChannel(Shown):
+    """A channel of alerts: what waits to be delivered, when it took something last, and why it does not now."""
+
+    channel: str
+    kind: Literal["apprise", "webhook"]
+    waiting: int
+    delivered_at: Instant | None
+    failing_since: Instant | None
+    error: str | None
+
+
 class Replica(Shown):
     """A daemon that works on this journal."""
 
@@ -226,6 +237,7 @@ class Status(Shown):
     counts: dict[ScheduleState, int]
     unresolved: dict[str, str]
     broken: dict[str, tuple[ShownPromise, ...]]
+    channels: tuple[ShownChannel, ...] = ()
     replicas: tuple[Replica, ...]
 
 
