@@ -92,9 +92,6 @@ class Pauses:
         await self._save(pause)
         self._put(pause)
         self._say(pause)
-        if pause.by != "operator":  # who paused it by hand knows
-            text = pause.note or f"paused by {pause.by}"
-            self.tell(Alert(kind=AlertKind.PAUSED, at=pause.since, schedule=pause.schedule, text=text))
         return pause
 
     async def _save(self, pause: Pause) -> None:

@@ -119,7 +119,7 @@ def test_a_library_has_one_importer(library: str, home: str) -> None:
 
 
 def test_httpx_has_two_importers() -> None:
-    """The client of ZenML maps its errors to ours; webhooks and heartbeats go to other servers, and know no errors of a start."""
+    """The client of ZenML maps errors to ours; webhooks and heartbeats go elsewhere, and know no errors of a start."""
     users = {part(path) for path in MODULES if any(name.split(".")[0] == "httpx" for name in imports(path))}
     assert users - {"demo"} == {"zenml", "notify"}
 

@@ -136,6 +136,11 @@ class Alarms:
             text = f"a run is {fire.run_status}"
             self.tell(Alert(kind=AlertKind.RECOVERED, of=kind, at=at, schedule=name, fire=fire, text=text))
 
+    def run_again(self, fire: Fire) -> None:
+        """Of a run that failed and cannot be followed by another one, this is the end."""
+        if fire.run_status in FAILED:
+            self.ended(fire)
+
     async def run(self) -> None:
         """Group, keep and hand over for ever, and deliver beside that."""
         if not self._channels:

@@ -102,6 +102,13 @@ class Heartbeats:
             why = f": {fire.message}" if fire.message else ""
             self._ping(fire, "/fail", f"run {fire.run_name} {fire.run_status}{why}")
 
+    def run_again(self, fire: Fire) -> None:
+        """Another run was started, or what failed is the end of it."""
+        if fire.run_status in FAILED:
+            self.ended(fire)
+        else:
+            self._ping(fire, "/start")
+
     def _ping(self, fire: Fire, path: str, body: str = "") -> None:
         schedule = self._schedules().get(fire.schedule)
         if schedule is not None and schedule.heartbeat_url is not None:
