@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
 import signal
 from itertools import islice
 from pathlib import Path
@@ -43,6 +44,7 @@ log = structlog.get_logger()
 
 _RELOADS = 20  # that are remembered
 _EXCERPT = 200
+_SECRET = re.compile(r"(heartbeat_url\W+).*")  # perhaps the URL itself, and not a reference to it
 _NAMED = 5  # problems of a refused reload in its alert
 Said = tuple[Schedule, list[Finding]]  # a schedule, and what was said of it
 _BREATH = 50  # schedules that findings are looked for in one turn of the loop
@@ -306,4 +308,5 @@ def _shown(problem: Problem) -> ShownProblem:
             excerpt = next(islice(lines, max(0, problem.line - 1), None), None) if problem.line else None
     except OSError:
         excerpt = None
-    return ShownProblem.of(problem, excerpt.rstrip()[:_EXCERPT] if excerpt is not None else None)
+    shown = _SECRET.sub(r"\1***", excerpt.rstrip())[:_EXCERPT] if excerpt is not None else None
+    return ShownProblem.of(problem, shown)

@@ -17,6 +17,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as UnreadableValue
 
 from zendaemon.core.address import Address, host_of
 from zendaemon.core.channel import Channel  # noqa: TC001 - pydantic reads the types of settings
@@ -212,6 +213,8 @@ def load_settings(**flags: object) -> Settings:
         raise SettingsError("; ".join(_explain(e["loc"], e["msg"]) for e in error.errors())) from None
     except OSError as error:
         raise SettingsError(f"cannot read the settings file: {error}") from None
+    except UnreadableValue as error:
+        raise SettingsError(str(error), hint="give it as JSON") from None
     except ValueError as error:
         raise SettingsError(f"the settings file is no TOML: {error}") from None
 

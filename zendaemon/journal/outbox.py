@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import delete, func, select
 
 from zendaemon.core.message import Message
@@ -43,10 +43,18 @@ def drop(connection: Connection, ids: Sequence[str]) -> None:
 
 
 def load(connection: Connection) -> tuple[list[Message], dict[str, str]]:
-    """The messages that are to be delivered, the oldest first, and the state of each channel as JSON."""
-    waiting = [
-        _MESSAGE.validate_json(row.content) for row in connection.execute(select(messages).order_by(messages.c.at))
-    ]
+    """The messages that are to be delivered, the oldest first, and the state of each channel as JSON.
+
+    What another version wrote and this one cannot read is dropped.
+    """
+    waiting, bad = [], []
+    for row in connection.execute(select(messages).order_by(messages.c.at)):
+        try:
+            waiting.append(_MESSAGE.validate_json(row.content))
+        except ValidationError:
+            bad.append(row.id)
+    if bad:
+        drop(connection, bad)
     return waiting, {row.name: row.state for row in connection.execute(select(channels))}
 
 

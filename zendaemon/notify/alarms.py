@@ -55,6 +55,8 @@ class Alarms:
         self._groupings: dict[str, Grouping] = {}
         self._early: list[Callable[[], None]] | None = []
         """What happened before the state of an earlier process was read."""
+        self._new: list[Message] = []
+        """Messages that are not in the journal yet."""
         self._happened = asyncio.Event()
 
     def shown(self) -> tuple[ShownChannel, ...]:
@@ -63,12 +65,17 @@ class Alarms:
 
     def tell(self, alert: Alert) -> None:
         """Have those told who want it; see events.Tell."""
-        if not self._channels:
+        if not self._channels or (alert.kind is AlertKind.RECOVERED and self._calm):
             return
         if self._early is not None:
             self._early.append(lambda: self._take(alert))
         else:
             self._take(alert)
+
+    @property
+    def _calm(self) -> bool:
+        """Whether nothing goes on that could recover; asked at every fire."""
+        return self._early is None and not any(grouping.busy for grouping in self._groupings.values())
 
     def _take(self, alert: Alert) -> None:
         try:
@@ -103,7 +110,7 @@ class Alarms:
 
     def closed(self, fire: Fire) -> None:
         """Count it in an outage; tell what failed and was missed, unless somebody removed the schedule."""
-        if not self._channels:
+        if not self._channels or (fire.state is FireState.STARTED and self._calm):
             return
         if self._early is not None:
             self._early.append(lambda: self._count(fire))
@@ -128,8 +135,11 @@ class Alarms:
         kinds = [AlertKind.RUN_STUCK]
         if fire.run_status in FAILED and fire.retry_at is None:
             why = f": {fire.message}" if fire.message else ""
-            text = f"the run {fire.run_status}" if fire.run_status == "failed" else f"the run was {fire.run_status}"
-            self.tell(Alert(kind=AlertKind.RUN_FAILED, at=at, schedule=name, fire=fire, text=text + why))
+            self.tell(
+                Alert(
+                    kind=AlertKind.RUN_FAILED, at=at, schedule=name, fire=fire, text=f"the run {fire.run_status}{why}"
+                )
+            )
         elif fire.run_status in SUCCEEDED:
             kinds.append(AlertKind.RUN_FAILED)
         for kind in kinds:
@@ -168,7 +178,7 @@ class Alarms:
         states: dict[str, str] = {}
         try:
             messages, states = await self._journal.load_messages()
-        except (JournalError, ValidationError) as error:
+        except JournalError as error:
             log.error("journal.unavailable", error=str(error))  # noqa: TRY400 - no traceback wanted
         for name, channel in self._channels.items():
             self._groupings[name] = Grouping(name, frozenset(channel.on), _read(states.get(name)))
@@ -186,10 +196,11 @@ class Alarms:
 
     async def _look(self) -> None:
         """Have what is due written down and delivered; a journal that cannot be written holds up no message."""
-        now, new = self._now(), []
+        now = self._now()
         for grouping in self._groupings.values():
-            new += grouping.due(now, await self._waiting(grouping.back_at))
-        await self._save(new)
+            self._new += grouping.due(now, await self._waiting(grouping.back_at))
+        await self._save()
+        new, self._new = self._new, []
         for message in new:
             self._deliveries[message.channel].put(message)
 
@@ -200,24 +211,27 @@ class Alarms:
         except JournalError:
             return 1
 
-    async def _save(self, new: list[Message]) -> None:
+    async def _save(self) -> None:
         changed = {name: grouping for name, grouping in self._groupings.items() if grouping.dirty}
-        if not new and not changed:
+        if not self._new and not changed:
             return
         states = {name: _STATE.dump_json(grouping.state).decode() for name, grouping in changed.items()}
         for grouping in changed.values():
             grouping.dirty = False
+        saved = False
         try:
-            await self._journal.save_messages(new, states)
+            await self._journal.save_messages(self._new, states)
+            saved = True
         except JournalError as error:
             log.error("journal.unavailable", error=str(error))  # noqa: TRY400 - no traceback wanted
+        finally:  # also when the daemon is stopping, and `close` has the last word
             for grouping in changed.values():
-                grouping.dirty = True
+                grouping.dirty |= not saved
 
     async def close(self) -> None:
         """Write down what happened last."""
         if self._early is None:
-            await self._save([])
+            await self._save()
 
 
 def _read(state: str | None) -> State | None:

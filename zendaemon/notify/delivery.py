@@ -88,20 +88,29 @@ class Delivery:
         """Deliver for ever."""
         delay = _DELAY
         while True:
-            while len(self._waiting) > _MOST:
-                await self._lose(self._waiting[0], "too many wait")
-            if not self._waiting:
-                self._added.clear()
-                await self._added.wait()
-                continue
-            message = self._waiting[0]
-            if self._now() - message.at > GIVEN_UP_AFTER:
-                await self._lose(message, self.error or "it is a day old")
-            elif await self._is_delivered(message):
+            try:
+                done = await self._step()
+            except Exception:
+                log.exception("engine.error", channel=self._name)
+                done = False
+            if done:
                 delay = _DELAY
             else:
                 await asyncio.sleep(delay * (0.5 + random() / 2))  # noqa: S311 - jitter, not secrets
                 delay = min(delay * 2, _CEILING)
+
+    async def _step(self) -> bool:
+        """Try the next message once, or wait for one; False where there is to be a pause before the next try."""
+        while len(self._waiting) > _MOST:
+            await self._lose(self._waiting[0], "too many wait")
+        if not self._waiting:
+            self._added.clear()
+            await self._added.wait()
+        message = self._waiting[0]
+        if self._now() - message.at > GIVEN_UP_AFTER:
+            await self._lose(message, self.error or "it is a day old")
+            return True
+        return await self._is_delivered(message)
 
     async def _is_delivered(self, message: Message) -> bool:
         """Whether one try did it."""

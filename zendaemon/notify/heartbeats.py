@@ -180,8 +180,11 @@ class Heartbeats:
         """Ping the daemon's own switch as long as all is well; an end of this ends all pings."""
         try:
             while self._url is not None:
-                if await well():
-                    self._put(DAEMON, Ping(""))
+                try:
+                    if await well():
+                        self._put(DAEMON, Ping(""))
+                except Exception:
+                    log.exception("engine.error")
                 await asyncio.sleep(interval.total_seconds())
             await asyncio.Event().wait()
         finally:
