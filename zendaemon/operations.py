@@ -359,15 +359,7 @@ class Operations:
         return found
 
     def _shown_target(self, schedule: Schedule, error: str | None) -> ShownTarget:
-        found = self._targets.get(schedule)
-        return ShownTarget(
-            schedule=schedule.name,
-            target=str(schedule.target),
-            kind=found.kind if found else None,
-            id=found.id if found else None,
-            resolved_at=found.resolved_at if found else None,
-            error=error,
-        )
+        return ShownTarget.of(schedule.name, str(schedule.target), self._targets.get(schedule), error)
 
     def _known(self, name: str) -> Schedule:
         known = self._engine.schedules.schedules

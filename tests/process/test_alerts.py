@@ -12,6 +12,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from process.daemon import Daemon, in_seconds, text_of, until
 from standardwebhooks import Webhook
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 OUTAGE = int(os.environ.get("ZENDAEMON_OUTAGE_SECONDS", "15"))
 SECRET = "whsec_c2VjcmV0LW9mLWEtdGVzdC10aGF0LWlzLWxvbmc="
+PATHS = ("/", "/schedules/nightly", "/reloads", "/metrics", "/api/v1/status", "/api/v1/schedules/nightly")
 TARGET = {"snapshot": "training-prod"}
 
 
@@ -170,6 +172,49 @@ def test_channels_that_hang_or_fail_do_not_disturb_firing(tmp_path: Path, server
     assert "pa55word-of-mail" not in daemon.log() + shown
     assert "secret-of-a-switch" not in daemon.log() + shown
     assert not daemon.events("engine.error")
+
+
+def test_no_page_and_no_answer_shows_a_secret(tmp_path: Path, server: StandIn) -> None:
+    secrets = ["pa55word-of-mail", "token-of-a-chat", "path-of-a-switch", SECRET, "path-of-the-daemon"]
+    with Hook(otherwise=503) as hook:
+        (tmp_path / "mail").write_text("mailto://user:pa55word-of-mail@127.0.0.1:9/?from=a@x.org&to=b@x.org")
+        config = settings(
+            tmp_path,
+            f'[notify.hook]\nwebhook = "{hook.url}/in"\nsecret_file = "SECRET"\n'
+            f'[notify.mail]\nurl_file = "{tmp_path}/mail"\n[notify.chat]\nurl_env = "ZENDAEMON_CHAT_FOR_TESTS"\n',
+        )
+        environment = {"chat_for_tests": "slack://token-of-a-chat/token-of-a-chat/token-of-a-chat"}
+        daemon = Daemon(
+            tmp_path,
+            server.url,
+            config=config,
+            http="127.0.0.1:0",
+            log_level="debug",
+            heartbeat_url=f"{hook.url}/path-of-the-daemon",
+            **environment,
+        )
+        daemon.write({"nightly": {**TARGET, "every": "1s", "heartbeat_url": f"{hook.url}/path-of-a-switch"}})
+        with daemon:
+            url = daemon.wait_for("http.listening")["url"]
+            daemon.write({"late": {**TARGET, "every": "1s", "heartbeat_url": "htps://h/path-of-a-switch"}}, "bad.yaml")
+            shown = [daemon.reload().stdout]
+            for channel in ("hook", "mail", "chat"):
+                daemon.wait_for("notify.failed", channel=channel)
+            daemon.wait_for("heartbeat.failed", schedule="nightly")
+            daemon.wait_for("heartbeat.failed", schedule=None)
+            shown += [httpx.get(url.rstrip("/") + path, trust_env=False).text for path in PATHS]
+            shown += [daemon.command(*words).stdout for words in (["status"], ["notify", "--test"], ["check"])]
+            shown.append(json.dumps(daemon.status()))
+            assert '"heartbeat_url":"***"' in shown[6]
+            assert daemon.stop() == 0
+        shown += [
+            daemon.log(),
+            *(file.read_bytes().decode(errors="replace") for file in (tmp_path / "state").glob("*")),
+        ]
+    assert "is not available" not in shown[1]
+    assert "takes no alerts since" in shown[1]
+    for secret in secrets:
+        assert not [text[:200] for text in shown if secret in text], secret
 
 
 def test_a_switch_hears_of_each_run(tmp_path: Path, server: StandIn) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING
@@ -298,3 +299,11 @@ def test_what_is_over_is_forgotten() -> None:
     for hours in (2, 24 * 8):
         told.due(at(hours * HOUR))
     assert not told.busy
+
+
+def test_a_run_that_is_stuck_is_told_once_though_its_text_changes() -> None:
+    told = grouping()
+    stuck = replace(fire(0, FireState.STARTED, ended=0), run_id="r1")
+    for seconds in (0, 600):
+        told.tell(alert("run_stuck", seconds, text=f"for {seconds} s", fire=stuck), at(seconds))
+    assert [message.title for message in told.due(at(700))] == ["1 run is stuck: nightly"]

@@ -18,7 +18,7 @@ from zendaemon.engine import Engine
 from zendaemon.events import Observers
 from zendaemon.gates import Gates
 from zendaemon.journal import Reader
-from zendaemon.loader import Loaded, load
+from zendaemon.loader import load
 from zendaemon.operations import Operations
 from zendaemon.retention import Retention
 from zendaemon.runs import Runs
@@ -181,10 +181,6 @@ def daemon(
     asked = (each for each in (metrics, tracing) if each is not None)
     attempts.observer = runs.observer = Observers(promises, *asked, *people.observers)
     timers = engine.timers = Timers(engine.wake)
-
-    def load_files(previous: Loaded | None) -> Loaded:
-        return load(settings.schedules, now=clock.now(), previous=previous)
-
     made = Daemon(
         engine=engine,
         aftermath=aftermath,
@@ -196,7 +192,7 @@ def daemon(
         journal=journal,
         timers=timers,
         notifier=Notifier.from_environment(),
-        load=load_files,
+        load=lambda previous: load(settings.schedules, now=clock.now(), previous=previous),
         server_url=client.url,
         drain_timeout=settings.drain_timeout,
         resolve_interval=settings.resolve_interval,

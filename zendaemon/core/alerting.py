@@ -34,7 +34,16 @@ PATIENCE = timedelta(hours=1)
 LINES = 20
 _KNOWN = 1000
 _CLOCK_SET = timedelta(minutes=1)
-_LASTING = frozenset({AlertKind.PAUSED, AlertKind.UNRESOLVED, AlertKind.NO_SUCCESS})
+_LASTING = frozenset(
+    {
+        AlertKind.PAUSED,
+        AlertKind.UNRESOLVED,
+        AlertKind.NO_SUCCESS,
+        AlertKind.LATE_START,
+        AlertKind.LATE_FINISH,
+        AlertKind.RUN_STUCK,
+    }
+)
 """What is so till it has recovered: to be told of it again, by a new process too, is nothing new."""
 _DAEMON = ""
 
@@ -65,7 +74,7 @@ class Pace:
 
 @dataclass(slots=True, kw_only=True)
 class Incident:
-    """What goes on of one kind. `open` has the schedules that have not recovered, each with its last text.
+    """What goes on of one kind. `open` has the schedules that have not recovered, each with what was told last.
 
     `fresh` counts what no message has told yet, `items` are the first of those, `names` the schedules of all.
     """
@@ -87,7 +96,8 @@ class Incident:
         name = item.schedule or _DAEMON
         if self.over_at is not None and self.fresh == 0:
             self._begin_anew(now)
-        if self.kind in _LASTING and self.open.get(name) == item.text:
+        what = (item.run_id if self.kind is AlertKind.RUN_STUCK else None) or item.text
+        if self.kind in _LASTING and self.open.get(name) == what:
             return
         self.pace.happened(now)
         self.over_at = None
@@ -99,7 +109,7 @@ class Incident:
         if name and name not in self.names and len(self.names) < _KNOWN:
             self.names.append(name)
         if name in self.open or len(self.open) < _KNOWN:
-            self.open[name] = item.text
+            self.open[name] = what
         if name in self.well:
             self.well.remove(name)
 

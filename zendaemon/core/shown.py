@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zendaemon.core.errors import Problem
     from zendaemon.core.fire import Fire
     from zendaemon.core.pause import Pause
+    from zendaemon.core.run import Resolved
     from zendaemon.core.sla import Broken
 
 Instant = Annotated[
@@ -142,6 +143,12 @@ class ShownTarget(Shown):
     id: str | None
     resolved_at: Instant | None
     error: str | None
+
+    @classmethod
+    def of(cls, schedule: str, target: str, found: Resolved | None, error: str | None) -> Self:
+        known = {"kind": found.kind, "id": found.id, "resolved_at": found.resolved_at} if found else {}
+        nothing = {"kind": None, "id": None, "resolved_at": None}
+        return cls.model_validate({**nothing, **known, "schedule": schedule, "target": target, "error": error})
 
 
 class ScheduleDetail(ShownSchedule):

@@ -131,18 +131,11 @@ class Alarms:
 
     def ended(self, fire: Fire) -> None:
         """Tell of a run that failed, where no other run follows for the same fire."""
-        at, name = fire.run_ended_at or self._now(), fire.schedule
-        kinds = [AlertKind.RUN_STUCK]
+        at, name, kind = fire.run_ended_at or self._now(), fire.schedule, AlertKind.RUN_FAILED
         if fire.run_status in FAILED and fire.retry_at is None:
-            why = f": {fire.message}" if fire.message else ""
-            self.tell(
-                Alert(
-                    kind=AlertKind.RUN_FAILED, at=at, schedule=name, fire=fire, text=f"the run {fire.run_status}{why}"
-                )
-            )
+            text = f"the run {fire.run_status}" + (f": {fire.message}" if fire.message else "")
+            self.tell(Alert(kind=kind, at=at, schedule=name, fire=fire, text=text))
         elif fire.run_status in SUCCEEDED:
-            kinds.append(AlertKind.RUN_FAILED)
-        for kind in kinds:
             text = f"a run is {fire.run_status}"
             self.tell(Alert(kind=AlertKind.RECOVERED, of=kind, at=at, schedule=name, fire=fire, text=text))
 
