@@ -267,6 +267,12 @@ def test_the_command_lists_and_tests_channels(tmp_path: Path, server: StandIn, m
         tested = daemon.command("notify", "--test", "mail")
         assert (tested.returncode, tested.stdout.count("yes")) == (0, 1), tested
         assert mailbox.subjects == ["[zendaemon] a test of the channel mail"]
+        daemon.write({"nightly": {**TARGET, "every": "1h", "notify": {"hok": ["failed"]}}})
+        (warning,) = json.loads(daemon.command("check", "--json").stdout)["warnings"]
+        assert (warning["code"], warning["line"]) == ("unknown-channel", 6)
+        assert "did you mean hook?" in warning["message"]
+        with daemon:
+            assert "did you mean hook?" in daemon.wait_for("schedule.suspect", code="unknown-channel")["warning"]
         unknown = daemon.command("notify", "--test", "hok")
         assert unknown.returncode == 1
         assert "hook" in unknown.stderr

@@ -101,6 +101,11 @@ CASES: dict[str, tuple[list[Alert], float, list[tuple[float, str]]]] = {
         HOUR,
         [(5, "run_failed: 2 runs failed: nightly"), (105, "recovered: well again: nightly (2 runs failed)")],
     ),
+    "it recovers before the digest is due": (
+        [alert("run_failed", 0), alert("run_failed", 20), alert("recovered run_failed", 100)],
+        HOUR,
+        [(5, "run_failed: 1 run failed: nightly"), (105, "recovered: well again: nightly (2 runs failed)")],
+    ),
     "all of them must recover": (
         [
             alert("unresolved", 0, "a"),

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from zendaemon import clock
+from zendaemon.core.alert import Alert, AlertKind
 from zendaemon.notify.alarms import Alarms
 from zendaemon.notify.delivery import Delivery
 from zendaemon.notify.heartbeats import Heartbeats, is_well
@@ -46,6 +47,12 @@ class People:
             self.heartbeats.observer = metrics
             for delivery in deliveries.values():
                 delivery.observer = metrics
+
+    def tell_of_aftermath(self, alert: Alert) -> None:
+        """A run that no other one follows after all is the end to its dead man's switch too."""
+        self.alarms.tell(alert)
+        if alert.kind is AlertKind.RUN_FAILED and alert.fire is not None:
+            self.heartbeats.ended(alert.fire)
 
     def join(self, daemon: Daemon) -> None:
         """Have them run as long as the daemon does."""

@@ -197,8 +197,9 @@ def daemon(
         drain_timeout=settings.drain_timeout,
         resolve_interval=settings.resolve_interval,
     )
-    for each in (attempts.queue, targets, runs, engine.pauses, aftermath, promises, made):
+    for each in (attempts.queue, targets, runs, engine.pauses, promises, made):
         each.tell = people.alarms.tell
+    aftermath.tell = people.tell_of_aftermath
     people.join(made)
     reader = Reader(settings.journal_url())
     operations = Operations(

@@ -127,19 +127,22 @@ class Incident:
             self.over_at = now
         return True
 
-    def due(self, channel: str, now: datetime, make: Callable[[], UUID]) -> Message | None:
-        """The message whose time has come."""
+    def due(self, channel: str, now: datetime, make: Callable[[], UUID], *, folds: bool) -> Message | None:
+        """The message whose time has come. With `folds`, the end of an incident tells what was not told before it."""
+        if self.over_at is not None and self.told and (folds or not self.fresh) and _passed(self.over_at, now):
+            self._nothing_fresh()
+            self.told = False
+            return self._ended(channel, now, make())
         if self.fresh and self.fresh_since is not None and self.pace.ready(self.fresh_since, now):
             message = self._told(channel, now, make())
             self.pace.sent(now)
-            self.told, self.fresh, self.fresh_since, self.items, self.names = True, 0, None, [], []
-            if self.over_at is not None:
-                self.told = False  # it has told the end as well
+            self._nothing_fresh()
+            self.told = self.over_at is None  # else it has told the end as well
             return message
-        if self.over_at is not None and self.told and not self.fresh and _passed(self.over_at, now):
-            self.told = False
-            return self._ended(channel, now, make())
         return None
+
+    def _nothing_fresh(self) -> None:
+        self.fresh, self.fresh_since, self.items, self.names = 0, None, [], []
 
     @property
     def ends(self) -> bool:
@@ -278,7 +281,7 @@ class Grouping:
         if self.state.outage is not None and (message := self._of_outage(self.state.outage, now, waiting)):
             found.append(message)
         for kind, incident in list(self.state.incidents.items()):
-            message = incident.due(self._channel, now, self._make)
+            message = incident.due(self._channel, now, self._make, folds=AlertKind.RECOVERED in self._kinds)
             if message is not None:
                 self.dirty = True
                 if message.kind in (incident.kind, *self._kinds):
