@@ -75,9 +75,13 @@ _SECRET = re.compile(
 )
 
 
+def without_secrets(text: str) -> str:
+    """The text with what looks like a key, a token or a password in a URL blanked out, wherever it came from."""
+    return _SECRET.sub("***", text)
+
+
 def _redact(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """Blank out what looks like a key, a token or a password in a URL, wherever it came from."""
-    return {key: _SECRET.sub("***", value) if isinstance(value, str) else value for key, value in event.items()}
+    return {key: without_secrets(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
 class _Undisturbed:

@@ -292,6 +292,19 @@ async def test_a_secret_that_is_gone_is_an_error_of_the_channel(tmp_path: Path, 
         await until(lambda: hook.taken)
 
 
+async def test_what_looks_like_a_secret_is_blanked_out(tmp_path: Path, hook: Hook) -> None:
+    world = World(tmp_path, hook, nightly=["one"])
+    async with world.alarms() as alarms:
+        alarms.closed(
+            fire("nightly", message="no access with ZENKEY_abcdef at https://somebody:pa55word@zenml.example.com")
+        )
+        await asyncio.sleep(0.1)
+        world.now += timedelta(seconds=10)
+        await until(lambda: hook.taken)
+    text = json.loads(hook.taken[0].body)["data"]["alerts"][0]["text"]
+    assert text == "no run, rejected: no access with *** at https://***@zenml.example.com"
+
+
 async def test_apprise_says_why_without_the_url() -> None:
     with Mailbox() as mailbox:
         order = {"title": "a title", "body": "a text", "type": "failure"}

@@ -21,6 +21,7 @@ import httpx
 from zendaemon import __version__
 from zendaemon.core.alert import AlertKind
 from zendaemon.core.errors import SettingsError
+from zendaemon.log import without_secrets
 from zendaemon.references import secret_of
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def sender(
     secret = secret_of(name, channel)
 
     async def post(message: Message) -> None:
-        content = json.dumps(message.payload(who)).encode()
+        content = without_secrets(json.dumps(message.payload(who))).encode()
         sent_at = int(now().timestamp())
         headers = {
             "content-type": "application/json",
@@ -115,8 +116,8 @@ def sender(
         await through_apprise(
             {
                 "url": secret(),
-                "title": f"[zendaemon] {message.title}",
-                "body": f"{message.text}\n\n({about}; message {message.id})",
+                "title": without_secrets(f"[zendaemon] {message.title}"),
+                "body": without_secrets(f"{message.text}\n\n({about}; message {message.id})"),
                 "type": _MOOD.get(message.kind, "failure"),
             }
         )
