@@ -146,6 +146,27 @@ def test_an_alert_that_was_not_delivered_is_sent_by_the_next_process(tmp_path: P
     assert found[0]["schedules"] == ["wrong"]
 
 
+def test_a_schedule_that_is_paused_after_failures_is_told_and_when_it_is_resumed(
+    tmp_path: Path, server: StandIn
+) -> None:
+    server.run_status = "failed"
+    with Hook() as hook:
+        config = settings(tmp_path, f'[notify.hook]\nwebhook = "{hook.url}/in"\nsecret_file = "SECRET"\n')
+        daemon = Daemon(tmp_path, server.url, config=config)
+        daemon.write({"often": {**TARGET, "every": "2s", "pause_after_failures": 2}})
+        with daemon:
+            daemon.wait_for("schedule.paused", by="failures")
+            until(lambda: len(hook.taken) >= 2)
+            server.run_status = "completed"
+            assert daemon.command("resume", "often").returncode == 0
+            until(lambda: len(hook.taken) >= 4)
+            assert not daemon.events("engine.error")
+    found = sorted((data(post)["kind"], data(post)["of"] or "") for post in hook.taken)
+    assert found == [("paused", ""), ("recovered", "paused"), ("recovered", "run_failed"), ("run_failed", "")]
+    paused = next(data(post) for post in hook.taken if data(post)["kind"] == "paused")
+    assert paused["alerts"][0]["text"].startswith("often is paused: ")
+
+
 def test_channels_that_hang_or_fail_do_not_disturb_firing(tmp_path: Path, server: StandIn) -> None:
     server.run_status = "failed"
     with Hook(otherwise=0) as hanging, Hook(otherwise=0) as switch:
