@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
 import signal
 from itertools import islice
 from pathlib import Path
@@ -13,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from zendaemon import clock
+from zendaemon.core.alert import Alert, AlertKind
 from zendaemon.core.errors import Invalid, JournalError, ZendaemonError
 from zendaemon.core.lint import Finding, lint
 from zendaemon.core.schedule import Schedule
 from zendaemon.core.shown import ShownProblem, ShownReload
+from zendaemon.events import Tell, tell_nobody
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Sequence
     from datetime import datetime, timedelta
 
     from zendaemon.aftermath import Aftermath
@@ -41,6 +44,8 @@ log = structlog.get_logger()
 
 _RELOADS = 20  # that are remembered
 _EXCERPT = 200
+_SECRET = re.compile(r"(heartbeat_url\W+).*")  # perhaps the URL itself, and not a reference to it
+_NAMED = 5  # problems of a refused reload in its alert
 Said = tuple[Schedule, list[Finding]]  # a schedule, and what was said of it
 _BREATH = 50  # schedules that findings are looked for in one turn of the loop
 _JOURNAL_CHECK = 10.0  # seconds that a written journal counts as one that can be written
@@ -86,6 +91,13 @@ class Daemon:
         self._loaded: Loaded | None = None
         self.started_at = clock.now()
         self.reloads: Sequence[ShownReload] = ()
+        self.tell: Tell = tell_nobody
+        self.beside: Sequence[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = ()
+        """What else runs as long as the engine does, by name."""
+        self.at_end: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
+        """What is to be done once all that ran has ended."""
+        self.channels: Collection[str] | None = None
+        """The channels of alerts that schedules may name."""
         self._said: dict[str, Said] = {}
         self._saying: list[asyncio.Task[None]] = []
         self._reloading = asyncio.Lock()
@@ -119,6 +131,7 @@ class Daemon:
                 ("targets", self._targets.run(self._resolve_interval)),
                 ("reloads", self._reload_on_hangup()),
                 ("watchdog", self._feed_watchdog()),
+                *((name, work()) for name, work in self.beside),
             )
         ]
         self._in_force_since = clock.monotonic()
@@ -146,6 +159,8 @@ class Daemon:
             task.cancel()
         left = await self._attempts.drain(self._drain_timeout)
         await asyncio.gather(*tasks, return_exceptions=True)
+        for act in self.at_end:
+            await act()
         log.info("daemon.stopped", left=left)
 
     async def _feed_watchdog(self) -> None:
@@ -201,6 +216,8 @@ class Daemon:
                 self._say_findings(loaded.set)
                 self._remember(ShownReload(at=clock.now(), applied=True, changes=found))
                 log.info("reload.applied", **found)
+                text, of = "a reload was applied", AlertKind.RELOAD_REFUSED
+                self.tell(Alert(kind=AlertKind.RECOVERED, of=of, at=clock.now(), text=text))
                 return found
             finally:
                 self._notifier.ready(self._summary())
@@ -209,13 +226,17 @@ class Daemon:
         """Says in the background what is new since all was said; a later reload says the rest of an earlier one."""
         for task in self._saying:
             task.cancel()
-        self._saying = [asyncio.create_task(say_findings(schedules, self._said, clock.now()), name="findings")]
+        self._saying = [
+            asyncio.create_task(say_findings(schedules, self._said, clock.now(), self.channels), name="findings")
+        ]
 
     def _refused(self, error: Invalid | JournalError) -> None:
         problems = tuple(map(_shown, error.problems)) if isinstance(error, Invalid) else ()
         self._remember(ShownReload(at=clock.now(), applied=False, error=error.message, problems=problems))
         say_problems(error)
         log.error("reload.refused", error=error.message, problems=len(problems))
+        text = "\n".join([error.message, *map(str, getattr(error, "problems", ())[:_NAMED])])
+        self.tell(Alert(kind=AlertKind.RELOAD_REFUSED, at=clock.now(), text=text))
 
     def _remember(self, reload: ShownReload) -> None:
         self.reloads = (reload, *self.reloads)[:_RELOADS]
@@ -237,7 +258,9 @@ def _set_apart() -> None:
     gc.freeze()
 
 
-async def say_findings(schedules: ScheduleSet, said: dict[str, Said], now: datetime) -> None:
+async def say_findings(
+    schedules: ScheduleSet, said: dict[str, Said], now: datetime, channels: Collection[str] | None = None
+) -> None:
     """One event for each finding of `zendaemon check` that was not said of the same schedule before; fills in `said`.
 
     Time alone brings new ones: the next change of the clock, or a schedule that is over.
@@ -247,7 +270,7 @@ async def say_findings(schedules: ScheduleSet, said: dict[str, Said], now: datet
     for count, (name, schedule) in enumerate(schedules.schedules.items()):
         if count % _BREATH == 0:
             await asyncio.sleep(0)  # 100,000 schedules take ten seconds, which fires do not wait for
-        found = lint(schedule, now)
+        found = lint(schedule, now, channels)
         known = said.pop(name, None)
         old = known[1] if known and known[0] == schedule else []
         place = schedules.places.get(name)
@@ -285,4 +308,5 @@ def _shown(problem: Problem) -> ShownProblem:
             excerpt = next(islice(lines, max(0, problem.line - 1), None), None) if problem.line else None
     except OSError:
         excerpt = None
-    return ShownProblem.of(problem, excerpt.rstrip()[:_EXCERPT] if excerpt is not None else None)
+    shown = _SECRET.sub(r"\1***", excerpt.rstrip())[:_EXCERPT] if excerpt is not None else None
+    return ShownProblem.of(problem, shown)

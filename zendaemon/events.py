@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from zendaemon.core.alert import Alert
 from zendaemon.core.errors import NameTaken, Rejected, Stale, Unauthorized, Unavailable, Uncertain, ZendaemonError
 from zendaemon.core.fire import FireState, instant_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from zendaemon.core.fire import Fire
 
 log = structlog.get_logger()
+
+Tell = Callable[[Alert], None]
+"""Takes an alert on its way to whoever wants to be told; returns at once and never raises."""
+
+
+def tell_nobody(_: Alert) -> None:
+    """Where nobody wants alerts."""
 
 
 class Outcome(StrEnum):

@@ -28,12 +28,18 @@ EVENTS: dict[str, str] = {
     "fire.skipped": "closing event: not to be started, by a policy of the schedule (`reason`)",
     "fire.started": "closing event: the run `run_id` was created",
     "fire.uncertain": "an attempt's outcome is not known; the server is asked before the next one",
+    "heartbeat.back": "a dead man's switch takes pings again; without `schedule` it is that of the daemon",
+    "heartbeat.failed": "a ping of a dead man's switch failed; said once for each error, and tried a few times",
     "http.error": "the status page or the HTTP API failed at a request",
     "http.listening": "the status page and the HTTP API are served at `url`",
     "http.refused": "wrong tokens came from `sender` to the HTTP API; said once a minute for each sender at most",
     "http.unavailable": "no status page and HTTP API at `address` for now; fires go on, and it is tried again",
     "journal.pruned": "rows that the retention settings let go were deleted from the journal",
     "journal.unavailable": "the journal cannot be written; nothing new is started until it can",
+    "notify.back": "a channel takes messages again, after `down_seconds`",
+    "notify.failed": "a message could not be delivered to `channel`; said once for each error, and tried for a day",
+    "notify.lost": "a message was given up: after a day, or since too many wait, or its channel is gone",
+    "notify.sent": "a message was delivered to `channel`",
     "promise.broken": "a schedule breaks one of its promises (`sla`), `since` then; `message` says what happened",
     "promise.kept": "a promise that was broken for `broken_seconds` is kept again",
     "reload.applied": "a new schedule set is in force; what was added, changed and removed",
@@ -70,9 +76,13 @@ _SECRET = re.compile(
 )
 
 
+def without_secrets(text: str) -> str:
+    """The text with what looks like a key, a token or a password in a URL blanked out, wherever it came from."""
+    return _SECRET.sub("***", text)
+
+
 def _redact(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """Blank out what looks like a key, a token or a password in a URL, wherever it came from."""
-    return {key: _SECRET.sub("***", value) if isinstance(value, str) else value for key, value in event.items()}
+    return {key: without_secrets(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
 class _Undisturbed:

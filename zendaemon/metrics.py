@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter as Tally
+from itertools import product
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -12,6 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from zendaemon import __version__, clock
+from zendaemon.core.alert import AlertKind
 from zendaemon.core.errors import JournalError
 from zendaemon.core.fire import FireState, Reason
 from zendaemon.core.run import TERMINAL
@@ -58,6 +60,7 @@ REASONS: dict[FireState, tuple[Reason | None, ...]] = {
 """The series that are there from the beginning, at 0: what Prometheus sees for the first time at 1 is no increase."""
 
 _OTHER = "other"
+_DELIVERIES = ("delivered", "failed", "lost")
 
 _MIRRORED: dict[str, str] = {
     "zendaemon_build_info": "Always 1; the version of zendaemon, and that of Python.",
@@ -77,6 +80,8 @@ _MIRRORED: dict[str, str] = {
     "zendaemon_journal_writable": "1 unless the last transaction of the journal failed.",
     "zendaemon_engine_beat_age_seconds": "Seconds since the engine's last turn.",
     "zendaemon_clock_jumps": "How often the wall clock was seen to be set, or the machine to have slept.",
+    "zendaemon_channel_up": "0 while the last try to deliver a message to a channel of alerts failed.",
+    "zendaemon_messages_waiting": "Messages that a channel has not taken yet.",
     "zendaemon_last_reload_successful": "0 while the last reload is one that was refused.",
     "zendaemon_last_reload_success_timestamp_seconds": "When the schedule set in force was loaded.",
     "zendaemon_schedule_next_fire_timestamp_seconds": "When its next fire is to be started, jitter included.",
@@ -123,14 +128,32 @@ class Metrics:
         self._runs = Counter(
             "zendaemon_runs_ended", "Runs that were followed to their end, by status.", ["status"], registry=registry
         )
+        self._messages = Counter(
+            "zendaemon_messages",
+            "Messages to channels of alerts: delivered, lost for good, and tries that failed.",
+            ["channel", "kind", "outcome"],
+            registry=registry,
+        )
+        self._heartbeats = Counter(
+            "zendaemon_heartbeats",
+            "Pings of dead man's switches: delivered, lost for good, and tries that failed.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._begin()
+        ProcessCollector(registry=registry)
+
+    def _begin(self) -> None:
+        """Have the series there from the beginning."""
+        for outcome in _DELIVERIES:
+            self._heartbeats.labels(outcome)
         for state, reasons in REASONS.items():
             for reason in reasons:
                 self._fires.labels(state.value, reason or "", "false")
-        for outcome in Outcome:
-            self._attempts.labels(outcome.value)
+        for each in Outcome:
+            self._attempts.labels(each.value)
         for status in (*sorted(TERMINAL), _OTHER):
             self._runs.labels(status)
-        ProcessCollector(registry=registry)
 
     def left_behind(self, fire: Fire) -> None:
         self._doubt(fire)
@@ -161,6 +184,19 @@ class Metrics:
 
     def run_again(self, fire: Fire) -> None:
         """Its attempts are counted, and its run's end."""
+
+    def expect(self, channels: Iterable[str]) -> None:
+        """The channels that there are."""
+        for channel, kind, outcome in product(channels, AlertKind, _DELIVERIES):
+            self._messages.labels(channel, kind.value, outcome)
+
+    def message(self, channel: str, kind: AlertKind, outcome: str) -> None:
+        """See notify.delivery.Observer."""
+        self._messages.labels(channel, kind.value, outcome).inc()
+
+    def heartbeat(self, outcome: str) -> None:
+        """See notify.delivery.Observer."""
+        self._heartbeats.labels(outcome).inc()
 
     def mirror(
         self, operations: Operations, engine: Engine, targets: Targets, attempts: Attempts, journal: Journal
@@ -227,6 +263,7 @@ class _Mirror(Collector):
         yield from self._attempts()
         yield from self._health()
         yield from self._reloads()
+        yield from self._channels()
         if self._metrics.per_schedule:
             yield from self._each(briefs)
 
@@ -262,6 +299,13 @@ class _Mirror(Collector):
         )
         info.add_metric([__version__, platform.python_version()], 1)
         yield info
+
+    def _channels(self) -> Iterator[Metric]:
+        shown = self._operations.channels()
+        up = ((channel.channel, float(channel.failing_since is None)) for channel in shown)
+        yield _labelled("zendaemon_channel_up", "channel", up)
+        waiting = ((channel.channel, float(channel.waiting)) for channel in shown)
+        yield _labelled("zendaemon_messages_waiting", "channel", waiting)
 
     def _reloads(self) -> Iterator[Metric]:
         reloads = self._operations.reloads()

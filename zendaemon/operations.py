@@ -28,6 +28,7 @@ from zendaemon.core.shown import (
     ScheduleDetail,
     ScheduleState,
     ShownAttempts,
+    ShownChannel,
     ShownFire,
     ShownPause,
     ShownPromise,
@@ -129,6 +130,8 @@ class Operations:
         """The promises that are broken, by schedule."""
         self._timelines = Timelines(reader)
         self._next: dict[str, tuple[Schedule, datetime | None]] = {}
+        self.channels: Callable[[], tuple[ShownChannel, ...]] = tuple
+        """The channels of alerts."""
 
     def status(self) -> Status:
         """Is the daemon well?"""
@@ -153,6 +156,7 @@ class Operations:
             counts=dict.fromkeys(ScheduleState, 0) | Counter(self._state(schedule, now) for schedule in known),
             unresolved=dict(self._targets.unresolved),
             broken={name: ShownPromise.of(some) for name, some in sorted(self.broken().items())},
+            channels=self.channels(),
             replicas=(replica,),
         )
 
@@ -355,15 +359,7 @@ class Operations:
         return found
 
     def _shown_target(self, schedule: Schedule, error: str | None) -> ShownTarget:
-        found = self._targets.get(schedule)
-        return ShownTarget(
-            schedule=schedule.name,
-            target=str(schedule.target),
-            kind=found.kind if found else None,
-            id=found.id if found else None,
-            resolved_at=found.resolved_at if found else None,
-            error=error,
-        )
+        return ShownTarget.of(schedule.name, str(schedule.target), self._targets.get(schedule), error)
 
     def _known(self, name: str) -> Schedule:
         known = self._engine.schedules.schedules

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from zendaemon.core.alert import Alert, AlertKind
 from zendaemon.core.fire import instant_text
+from zendaemon.events import Tell, tell_nobody
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,6 +30,7 @@ class Pauses:
         self._journal = journal
         self._known: dict[str, Pause] = {}
         self._ends: dict[str, datetime] = {}
+        self.tell: Tell = tell_nobody
         self._over: set[str] = set()
         """Those whose end was told; a clock that is set back puts none of them in force again."""
         self._doubtful: set[str] = set()
@@ -76,7 +79,7 @@ class Pauses:
         over = [name for name, until in self._ends.items() if until <= now]
         for name in over:
             self._close(name)
-            log.info("schedule.resumed", schedule=name, note=self._known[name].note)
+            self._resumed(self._known[name], now)
         return over
 
     async def begin(self, pause: Pause, undecided: datetime | None) -> Pause:
@@ -114,5 +117,10 @@ class Pauses:
         await self._save(ended)
         self._put(ended)
         self._close(name)
-        log.info("schedule.resumed", schedule=name, note=pause.note)
+        self._resumed(pause, now)
         return ended
+
+    def _resumed(self, pause: Pause, now: datetime) -> None:
+        log.info("schedule.resumed", schedule=pause.schedule, note=pause.note)
+        of, name = AlertKind.PAUSED, pause.schedule
+        self.tell(Alert(kind=AlertKind.RECOVERED, of=of, at=now, schedule=name, text="fires are started again"))

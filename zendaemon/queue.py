@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import structlog
 
+from zendaemon.core.alert import Alert, AlertKind
 from zendaemon.core.errors import ServerError, Unavailable, Uncertain
 from zendaemon.core.pacing import QUICK, Pace
+from zendaemon.events import Tell, tell_nobody
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -57,6 +59,7 @@ class Queue(Generic[T]):
         self._stopping = False
         self.pace = Pace.full(max_concurrency, when_quick)
         self.unavailable_since: datetime | None = None
+        self.tell: Tell = tell_nobody
         self._away_from = 0.0
 
     @property
@@ -160,12 +163,15 @@ class Queue(Generic[T]):
             self.unavailable_since = self._now()
             self._away_from = asyncio.get_running_loop().time()
             log.error("server.unavailable", error=str(failure), waiting=self.waiting + 1)
+            self.tell(Alert(kind=AlertKind.UNAVAILABLE, at=self.unavailable_since, text=str(failure)))
 
     def _reached(self) -> None:
         if self.unavailable_since is not None:
             down_for = asyncio.get_running_loop().time() - self._away_from
             self.unavailable_since = None
             log.info("server.back", down_seconds=round(down_for, 3), waiting=self.waiting)
+            text = "the server is back"
+            self.tell(Alert(kind=AlertKind.RECOVERED, of=AlertKind.UNAVAILABLE, at=self._now(), text=text))
 
     def _close_gate(self, failure: Unavailable | Uncertain) -> None:
         loop = asyncio.get_running_loop()

@@ -17,17 +17,21 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as UnreadableValue
 
 from zendaemon.core.address import Address, host_of
+from zendaemon.core.channel import Channel  # noqa: TC001 - pydantic reads the types of settings
 from zendaemon.core.duration import Duration
 from zendaemon.core.errors import SettingsError
 from zendaemon.core.near import did_you_mean
+from zendaemon.core.shape import Name  # noqa: TC001
+from zendaemon.references import read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PREFIX = "ZENDAEMON_"
-SECRETS = ("api_key", "token", "password", "http_token")
+SECRETS = ("api_key", "token", "password", "http_token", "heartbeat_url")
 """Each may be the text itself in the environment, `<name>_file`, or the systemd credential `zendaemon.<name>`."""
 
 SHORTEST_TOKEN = 16
@@ -96,6 +100,10 @@ class Settings(BaseSettings):
     http_token: SecretStr | None = None
     http_token_file: Path | None = None
     http_hosts: Names = ()
+    notify: dict[Name, Channel] = Field(default_factory=dict)
+    heartbeat_url: SecretStr | None = None
+    heartbeat_url_file: Path | None = None
+    heartbeat_interval: Positive = timedelta(minutes=1)
     metrics_per_schedule: bool = False
     retention: Positive = timedelta(days=90)
     retention_count: int = Field(10_000, ge=1)
@@ -169,20 +177,6 @@ def strong_token(token: str) -> str:
     return token
 
 
-def read_secret(name: str, file: Path) -> str:
-    """The secret in a file, without the line end. Raises SettingsError, which names the file and never its content."""
-    try:
-        text = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        # Without a folder it may be the secret itself, given in place of its file.
-        where = file if file.is_absolute() else f"the file of {name}_file"
-        raise SettingsError(f"cannot read {name} from {where}: {why}", hint="see docs/settings.md") from None
-    if not text:
-        raise SettingsError(f"the file {file} for {name} is empty")
-    return text
-
-
 def _surroundings(environment: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, variable in _OF_ZENML.items():
@@ -216,17 +210,22 @@ def load_settings(**flags: object) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
-        raise SettingsError("; ".join(_explain(str(e["loc"][0]), e["msg"]) for e in error.errors())) from None
+        raise SettingsError("; ".join(_explain(e["loc"], e["msg"]) for e in error.errors())) from None
     except OSError as error:
         raise SettingsError(f"cannot read the settings file: {error}") from None
+    except UnreadableValue as error:
+        raise SettingsError(str(error), hint="give it as JSON") from None
     except ValueError as error:
         raise SettingsError(f"the settings file is no TOML: {error}") from None
 
 
-def _explain(name: str, message: str) -> str:
+def _explain(path: tuple[int | str, ...], message: str) -> str:
+    name = str(path[0])
     if name not in Settings.model_fields:
         return f"unknown setting {name!r} {did_you_mean(name, Settings.model_fields)}".rstrip()
-    return f"setting {name} ({PREFIX}{name.upper()}): {message.removeprefix('Value error, ')}"
+    below = ".".join(str(part) for part in path[1:] if part != "[key]")
+    where = f"{name}.{below}" if below else name
+    return f"setting {where} ({PREFIX}{name.upper()}): {message.removeprefix('Value error, ')}"
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
+from zendaemon.core.alert import Alert, AlertKind
 from zendaemon.core.errors import JournalError, ServerError, Unresolved
 from zendaemon.core.policy import Overlap
 from zendaemon.core.run import Resolved
 from zendaemon.core.schedule import Target
+from zendaemon.events import Tell, tell_nobody
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -59,6 +61,7 @@ class Targets:
         self._suspected: dict[str, Schedule] = {}
         self.suspects: Callable[[Schedule, Resolved], Awaitable[list[str]]] | None = None
         """What a schedule names beside its target and the server does not have; asked once for each schedule."""
+        self.tell: Tell = tell_nobody
 
     async def load(self) -> None:
         """Take the ids that an earlier process resolved from the journal."""
@@ -107,7 +110,9 @@ class Targets:
                 log.error(  # noqa: TRY400 - the error is the user's to mend, without a traceback
                     "schedule.unresolved", schedule=schedule.name, target=str(target), error=str(error)
                 )
+                self._alert(AlertKind.UNRESOLVED, schedule, f"{target}: {error}")
             raise
+        self._alert(AlertKind.RECOVERED, schedule, f"{target} can be started")  # also of what was told before a restart
         self._checked[schedule.name] = schedule
         before = self._known.get(target)
         self._known[target] = resolved
@@ -120,6 +125,10 @@ class Targets:
         if before is None or (before.id, before.resolved_at) != (resolved.id, resolved.resolved_at):
             await self._save(target, resolved)  # else another schedule of this target has had it saved
         return resolved
+
+    def _alert(self, kind: AlertKind, schedule: Schedule, text: str) -> None:
+        of = AlertKind.UNRESOLVED if kind is AlertKind.RECOVERED else None
+        self.tell(Alert(kind=kind, of=of, at=self._now(), schedule=schedule.name, text=text))
 
     async def _save(self, target: Target, resolved: Resolved) -> None:
         entry = {"target": asdict(target), "resolved": _ADAPTER.dump_python(resolved, mode="json")}

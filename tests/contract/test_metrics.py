@@ -20,7 +20,7 @@ from standin.server import StandIn
 from zendaemon import __version__, clock
 from zendaemon.core.errors import JournalError
 from zendaemon.core.fire import FireState
-from zendaemon.core.shown import ShownReload
+from zendaemon.core.shown import ShownChannel, ShownReload
 from zendaemon.events import Observers
 from zendaemon.journal import Reader
 from zendaemon.metrics import Metrics
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 DOC = Path(__file__).parents[2] / "docs" / "metrics.md"
+ONCALL = ShownChannel(channel="oncall", kind="apprise", waiting=0, delivered_at=None, failing_since=None, error=None)
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
@@ -61,6 +62,8 @@ def watched(world: World, daemon: Daemon, *, per_schedule: bool = False) -> tupl
         process=process,  # type: ignore[arg-type]
         reader=Reader(world.url),
     )
+    operations.channels = lambda: (ONCALL,)
+    metrics.expect([ONCALL.channel])
     metrics.mirror(operations, daemon.engine, daemon.targets, daemon.attempts, daemon.journal)
     return metrics, process
 

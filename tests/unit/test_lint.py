@@ -302,3 +302,19 @@ def test_the_version_of_the_zone_data(tmp_path: Path) -> None:
     assert zone_data(folders) == ("2026d", str(second))
     (first / "Europe" / "London").touch()
     assert zone_data(folders) == (None, str(first))
+
+
+@pytest.mark.parametrize(
+    ("channels", "found"),
+    [
+        (None, []),
+        (["oncall", "team"], []),
+        (["oncal"], ["did you mean oncal?"]),
+        ([], ["the settings have no channels"]),
+    ],
+)
+def test_a_channel_that_the_settings_lack(channels: list[str] | None, found: list[str]) -> None:
+    asked = schedule({"every": "1h", "notify": ["oncall"]})
+    said = [finding for finding in lint(asked, NOW, channels) if finding.code == "unknown-channel"]
+    assert [finding.message.rpartition("; ")[2] for finding in said] == found
+    assert {finding.key for finding in said} <= {"notify"}

@@ -33,6 +33,7 @@ ALERTS = {
     "ZendaemonClaimsUnsettled",
     "ZendaemonSchedulesUnresolved",
     "ZendaemonReloadRefused",
+    "ZendaemonChannelDown",
 }
 
 

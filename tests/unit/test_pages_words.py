@@ -8,13 +8,24 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from zendaemon.core.fire import Fire, FireState, Reason
-from zendaemon.core.shown import Minute, Replica, ShownAttempts, ShownReload, ShownServer, Status, Timeline
+from zendaemon.core.shown import (
+    Minute,
+    Replica,
+    ShownAttempts,
+    ShownChannel,
+    ShownReload,
+    ShownServer,
+    Status,
+    Timeline,
+)
 from zendaemon.web import charts, picture, words
 from zendaemon.web.concerns import concerns
 from zendaemon.web.trouble import grouped
 
 NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+WORKING = ShownChannel(channel="oncall", kind="webhook", waiting=0, delivered_at=NOW, failing_since=None, error=None)
+FAILING = WORKING.model_copy(update={"waiting": 2, "failing_since": NOW, "error": "no connection"})
 LATE = {"promise": "late_after", "since": NOW, "text": "it is late"}
 NASTY = "</title><script>alert(1)</script>"
 
@@ -197,6 +208,8 @@ def status(**values: object) -> Status:
         pytest.param({"server": {"token_valid_until": NOW + MINUTE}}, [], id="token that is renewed"),
         pytest.param({"reload": ShownReload(at=NOW, applied=False, error="x")}, ["refused (x)"], id="refused"),
         pytest.param({"reload": ShownReload(at=NOW, applied=True)}, [], id="applied"),
+        pytest.param({"channels": (FAILING,)}, ["oncall takes no alerts"], id="a channel that fails"),
+        pytest.param({"channels": (WORKING,)}, [], id="a channel that works"),
         pytest.param({"unresolved": {"a": "?"}}, ["a does not resolve"], id="one unresolved"),
         pytest.param({"unresolved": dict.fromkeys("abcde", "?")}, ["a, b, c and 2 more do not"], id="five unresolved"),
         pytest.param({"broken": {"a": (LATE,)}}, ["a: it is late"], id="one breaks a promise"),

@@ -11,7 +11,8 @@ from zendaemon.cli.output import complain
 from zendaemon.core.errors import SettingsError, ZendaemonError
 
 COMMANDS = (
-    "run", "check", "next", "fire", "status", "history", "pause", "resume", "reload", "resolve", "demo", "version",
+    "run", "check", "next", "fire", "status", "history", "pause", "resume", "reload", "resolve", "notify", "demo",
+    "version",
 )  # fmt: skip
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +13,7 @@ import typer
 
 from zendaemon import clock
 from zendaemon.cli.output import JsonOption, print_json
-from zendaemon.core.errors import Invalid
+from zendaemon.core.errors import Invalid, SettingsError
 from zendaemon.core.lint import lint
 from zendaemon.loader import load
 from zendaemon.loader.places import Places
@@ -33,7 +35,7 @@ def command(
     except Invalid as error:
         _show_problems(error, as_json=as_json)
         raise typer.Exit(1) from None
-    warnings = _warnings(loaded.set)
+    warnings = _warnings(loaded.set, _channels())
     count = len(loaded.set.schedules)
     if as_json:
         print_json({"valid": True, "schedules": count, "problems": [], "warnings": warnings})
@@ -64,13 +66,20 @@ def _show_problems(error: Invalid, *, as_json: bool) -> None:
     sys.stderr.write(f"{error.message}\n")
 
 
-def _warnings(schedules: ScheduleSet) -> list[dict[str, Any]]:
+def _channels() -> Collection[str] | None:
+    """The channels of the settings, where they are at hand."""
+    with suppress(SettingsError):
+        return load_settings().notify.keys() or None
+    return None
+
+
+def _warnings(schedules: ScheduleSet, channels: Collection[str] | None) -> list[dict[str, Any]]:
     """The findings of all schedules, sorted by place."""
     places = Places(schedules)
     now = clock.now()
     found: list[dict[str, Any]] = []
     for name, schedule in schedules.schedules.items():
-        for finding in lint(schedule, now):
+        for finding in lint(schedule, now, channels):
             file, line, column = places.of(name, finding.key)
             place = {"file": file, "line": line, "column": column}
             found.append({**place, "schedule": name, "code": finding.code, "message": finding.message})

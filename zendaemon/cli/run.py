@@ -12,6 +12,7 @@ import typer
 from zendaemon import __version__, log
 from zendaemon.cli import wiring
 from zendaemon.cli.output import SchedulesOption, StateOption
+from zendaemon.cli.people import check_secrets
 from zendaemon.commands import handlers
 from zendaemon.control import Control
 from zendaemon.core.errors import Invalid, SettingsError
@@ -38,6 +39,7 @@ def command(
     )
     log.configure(settings.log_format, settings.log_level)
     settings.http_secret()
+    check_secrets(settings)
     say = structlog.get_logger()
     for variable in unknown_variables(os.environ):
         say.warning("settings.unknown", variable=variable)

@@ -147,6 +147,10 @@ def _health(shown: Mapping[str, Any]) -> Iterator[str]:
         outcome = "applied" if reload["applied"] else f"REFUSED: {reload['error']}"
         yield f"last reload: {reload['at']} {outcome}"
         yield from (f"  {p['file']}:{p['line']}:{p['column']}: {p['message']}" for p in reload["problems"])
+    for channel in shown.get("channels", ()):
+        if channel["failing_since"]:
+            why = f"{channel['error']}; {channel['waiting']} waiting"
+            yield f"channel {channel['channel']}: FAILING since {channel['failing_since']}: {why}"
     yield from _some("unresolved", [f"{name}: {why}" for name, why in shown["unresolved"].items()])
     yield from _some(
         "promise broken",

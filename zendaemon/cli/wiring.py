@@ -10,6 +10,7 @@ from zendaemon import clock
 from zendaemon.activity import Activity
 from zendaemon.aftermath import Aftermath
 from zendaemon.attempts import Attempts
+from zendaemon.cli.people import People
 from zendaemon.conditions import Conditions
 from zendaemon.core.errors import SettingsError
 from zendaemon.daemon import Daemon
@@ -17,7 +18,7 @@ from zendaemon.engine import Engine
 from zendaemon.events import Observers
 from zendaemon.gates import Gates
 from zendaemon.journal import Reader
-from zendaemon.loader import Loaded, load
+from zendaemon.loader import load
 from zendaemon.operations import Operations
 from zendaemon.retention import Retention
 from zendaemon.runs import Runs
@@ -177,12 +178,10 @@ def daemon(
     """The daemon, ready to run, and what operators may ask of it."""
     engine, targets, attempts, runs, aftermath = heart(settings, client, journal)
     promises = Promises(engine, journal, now=clock.now, skew=lambda: client.skew)
-    attempts.observer = runs.observer = Observers(promises, *(each for each in (metrics, tracing) if each is not None))
+    people = People(settings, journal, engine, metrics)
+    asked = (each for each in (metrics, tracing) if each is not None)
+    attempts.observer = runs.observer = Observers(promises, *asked, *people.observers)
     timers = engine.timers = Timers(engine.wake)
-
-    def load_files(previous: Loaded | None) -> Loaded:
-        return load(settings.schedules, now=clock.now(), previous=previous)
-
     made = Daemon(
         engine=engine,
         aftermath=aftermath,
@@ -194,11 +193,15 @@ def daemon(
         journal=journal,
         timers=timers,
         notifier=Notifier.from_environment(),
-        load=load_files,
+        load=lambda previous: load(settings.schedules, now=clock.now(), previous=previous),
         server_url=client.url,
         drain_timeout=settings.drain_timeout,
         resolve_interval=settings.resolve_interval,
     )
+    for each in (attempts.queue, targets, runs, engine.pauses, promises, made):
+        each.tell = people.alarms.tell
+    aftermath.tell = people.tell_of_aftermath
+    people.join(made)
     reader = Reader(settings.journal_url())
     operations = Operations(
         engine=engine,
@@ -209,6 +212,7 @@ def daemon(
         reader=reader,
         broken=lambda: promises.broken,
     )
+    operations.channels = people.alarms.shown
     if metrics is not None:
         metrics.mirror(operations, engine, targets, attempts, journal)
     return made, operations

@@ -17,7 +17,7 @@ from zendaemon.core.policy import Catchup
 from zendaemon.core.zones import RENAMED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from datetime import datetime
 
     from zendaemon.core.schedule import Schedule
@@ -33,6 +33,7 @@ CODES = (
     "renamed-zone",
     "short-window",
     "uneven-step",
+    "unknown-channel",
     "unknown-code",
 )
 AHEAD = timedelta(days=396)
@@ -53,14 +54,18 @@ class Finding:
     key: str
 
 
-def lint(schedule: Schedule, now: datetime) -> list[Finding]:
-    """What an expert would ask about a valid schedule, without what its `ignore` names."""
+def lint(schedule: Schedule, now: datetime, channels: Collection[str] | None = None) -> list[Finding]:
+    """What an expert would ask about a valid schedule, without what its `ignore` names.
+
+    `channels` are those of the settings, where they are known.
+    """
     found = [
         *_of_calendar(schedule.trigger, now.replace(hour=0, minute=0, second=0, microsecond=0)),
         *_of_zone(schedule),
         *_of_end(schedule, now),
         *_of_catchup(schedule, now),
         *_of_effects(schedule),
+        *_of_channels(schedule, channels),
     ]
     kept = [finding for finding in found if finding.code not in schedule.ignore]
     return [*kept, *_of_codes(schedule)]
@@ -203,3 +208,12 @@ def _of_codes(schedule: Schedule) -> Iterator[Finding]:
         if code not in CODES:
             remedy = did_you_mean(code, CODES) or f"use {', '.join(CODES)}"
             yield Finding("unknown-code", f"ignore: there is no code {code!r}; {remedy}", "ignore")
+
+
+def _of_channels(schedule: Schedule, channels: Collection[str] | None) -> Iterator[Finding]:
+    if channels is None:
+        return
+    for name in (schedule.notify or {}).keys() - channels:
+        remedy = did_you_mean(name, channels) or f"the settings have {', '.join(sorted(channels)) or 'no channels'}"
+        told = "its alerts go to the default channels"
+        yield Finding("unknown-channel", f"no channel {name!r} in the settings: {told}; {remedy}", "notify")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr, model_validator
 
 from zendaemon.core.alert import AlertKind
 from zendaemon.core.shape import Name, NotNegative, Positive, Shape, Text, many
+
+_HEARTBEAT = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/\S+|credential:[A-Za-z0-9._-]+|https?://[^\s/]+(/\S*)?")
 
 
 class Overlap(StrEnum):
@@ -95,12 +98,37 @@ class Condition(Shape):
 
 
 def _as_channels(value: object) -> object:
-    """A list of channels stands for all kinds of alerts to each."""
+    """In a list, each channel stands for the kinds of alerts that its settings say."""
     listed = value if isinstance(value, list | tuple) else [value]
-    return {name: tuple(AlertKind) for name in listed} if all(isinstance(name, str) for name in listed) else value
+    return dict.fromkeys(listed) if all(isinstance(name, str) for name in listed) else value
+
+
+def _as_kinds(value: object) -> object:
+    return None if value is None else many(value)
 
 
 Channels = Annotated[
-    Mapping[Name, Annotated[tuple[AlertKind, ...], BeforeValidator(many)]], BeforeValidator(_as_channels)
+    Mapping[Name, Annotated[tuple[AlertKind, ...] | None, BeforeValidator(_as_kinds)]], BeforeValidator(_as_channels)
 ]
-"""The channels of the settings that a schedule's alerts go to, each with the kinds that it gets."""
+"""The channels of the settings that a schedule's alerts go to, each with its kinds; None: as its settings say."""
+
+
+def _check_heartbeat(value: SecretStr) -> SecretStr:
+    """It may be a secret, so that no message repeats it."""
+    if not _HEARTBEAT.fullmatch(value.get_secret_value()):
+        raise ValueError("must be a reference or a URL; write env:NAME, file:/path, credential:NAME or https://...")
+    return value
+
+
+def _shown_heartbeat(value: SecretStr) -> str:
+    text = value.get_secret_value()
+    return "***" if text.startswith("http") else text
+
+
+HeartbeatUrl = Annotated[
+    SecretStr,
+    Field(max_length=2000),
+    AfterValidator(_check_heartbeat),
+    PlainSerializer(_shown_heartbeat, return_type=str, when_used="json"),
+]
+"""Where a dead man's switch is pinged; shown only where it is a reference."""

@@ -13,7 +13,17 @@ from uuid import UUID
 from pydantic import BeforeValidator, Field, JsonValue, PrivateAttr, StrictBool, model_validator
 
 from zendaemon.core.exclusion import Calendar, Exclusion, Span
-from zendaemon.core.policy import Catchup, Channels, Condition, Overlap, OverlapScope, Retry, RunFailure, Sla
+from zendaemon.core.policy import (
+    Catchup,
+    Channels,
+    Condition,
+    HeartbeatUrl,
+    Overlap,
+    OverlapScope,
+    Retry,
+    RunFailure,
+    Sla,
+)
 from zendaemon.core.shape import (
     Code,
     Expression,
@@ -108,7 +118,7 @@ class Schedule(Shape):
     when: Annotated[tuple[Condition, ...], BeforeValidator(many)] = ()
     sla: Sla | None = None
     notify: Channels | None = None
-    heartbeat_url: Text | None = None
+    heartbeat_url: HeartbeatUrl | None = None
     max_runs: Annotated[int, Field(strict=True, ge=1)] | None = None
     priority: Annotated[int, Field(strict=True, ge=0, le=100)] = 50
     tags: tuple[Text, ...] = ()

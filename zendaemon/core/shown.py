@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zendaemon.core.errors import Problem
     from zendaemon.core.fire import Fire
     from zendaemon.core.pause import Pause
+    from zendaemon.core.run import Resolved
     from zendaemon.core.sla import Broken
 
 Instant = Annotated[
@@ -143,6 +144,12 @@ class ShownTarget(Shown):
     resolved_at: Instant | None
     error: str | None
 
+    @classmethod
+    def of(cls, schedule: str, target: str, found: Resolved | None, error: str | None) -> Self:
+        known = {"kind": found.kind, "id": found.id, "resolved_at": found.resolved_at} if found else {}
+        nothing = {"kind": None, "id": None, "resolved_at": None}
+        return cls.model_validate({**nothing, **known, "schedule": schedule, "target": target, "error": error})
+
 
 class ScheduleDetail(ShownSchedule):
     """A schedule by itself. `config` is what the next fire sends, `policies` the keys of its file as they are in force.
@@ -201,6 +208,17 @@ class ShownAttempts(Shown):
     limit: int
 
 
+class ShownChannel(Shown):
+    """A channel of alerts: what waits to be delivered, when it took something last, and why it does not now."""
+
+    channel: str
+    kind: Literal["apprise", "webhook"]
+    waiting: int
+    delivered_at: Instant | None
+    failing_since: Instant | None
+    error: str | None
+
+
 class Replica(Shown):
     """A daemon that works on this journal."""
 
@@ -226,6 +244,7 @@ class Status(Shown):
     counts: dict[ScheduleState, int]
     unresolved: dict[str, str]
     broken: dict[str, tuple[ShownPromise, ...]]
+    channels: tuple[ShownChannel, ...] = ()
     replicas: tuple[Replica, ...]
 
 

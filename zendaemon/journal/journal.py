@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from zendaemon import clock
 from zendaemon.core.errors import JournalError
-from zendaemon.journal import pruning, store
+from zendaemon.journal import outbox, pruning, store
 from zendaemon.journal.database import FileGuard, OwnerLock, connect, make_new, migrate, sqlite_path, translated
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from zendaemon.core.fire import Fire
+    from zendaemon.core.message import Message
     from zendaemon.core.pause import Pause
     from zendaemon.journal.pruning import Place, Swept
 
@@ -159,6 +160,22 @@ class Journal:
     async def drop_pause(self, name: str) -> None:
         """Forget that a schedule ever had a pause."""
         await self._call(lambda connection: store.drop_pause(connection, name))
+
+    async def load_messages(self) -> tuple[list[Message], dict[str, str]]:
+        """See outbox.load."""
+        return await self._call(outbox.load)
+
+    async def save_messages(self, new: Sequence[Message], states: Mapping[str, str]) -> None:
+        """See outbox.save."""
+        await self._call(lambda connection: outbox.save(connection, new, states))
+
+    async def drop_message(self, message: Message) -> None:
+        """It is delivered, or given up."""
+        await self._write(outbox.drop, str(message.id))
+
+    async def claimed_until(self, instant: datetime) -> int:
+        """See outbox.claimed_until."""
+        return await self._call(lambda connection: outbox.claimed_until(connection, instant))
 
     async def record(self, closed: Fire) -> None:
         """Write how a claimed fire ended."""

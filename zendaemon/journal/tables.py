@@ -117,3 +117,21 @@ pauses = Table(
     Column("note", Text, nullable=False),
     Column("by", String(20), nullable=False),
 )
+
+# Messages to channels that are not delivered yet.
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("channel", String(100), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("content", Text, nullable=False),
+)
+
+# What of each channel is going on, so that an incident that was told is not told again by the next process.
+channels = Table(
+    "channels",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("state", Text, nullable=False),
+)

@@ -11,7 +11,7 @@ from zendaemon.web.words import plain
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from zendaemon.core.shown import Status
+    from zendaemon.core.shown import ShownChannel, Status
     from zendaemon.operations import Phase
 
 _NAMED = 3
@@ -50,6 +50,7 @@ def concerns(status: Status, journal_error: str | None = None, phase: Phase = "r
         found.append(
             Concern(f"The last reload was refused ({why}); the schedules before it stay in force.", "/reloads")
         )
+    found += [_of_channel(channel) for channel in status.channels if channel.failing_since is not None]
     if status.unresolved:
         names, one = _some(status.unresolved), len(status.unresolved) == 1
         said = "does not resolve: nothing of it" if one else "do not resolve: nothing of them"
@@ -61,6 +62,12 @@ def concerns(status: Status, journal_error: str | None = None, phase: Phase = "r
         text = next(iter(status.broken.values()))[0].text if one else "promises are not kept."
         found.append(Concern(f"{names}: {text}", f"/schedules/{names}" if one else "/?promises=broken"))
     return found
+
+
+def _of_channel(channel: ShownChannel) -> Concern:
+    since = f" since {plain(channel.failing_since)}" if channel.failing_since else ""
+    waits = f"{channel.waiting} message{' waits' if channel.waiting == 1 else 's wait'}"
+    return Concern(f"The channel {channel.channel} takes no alerts{since} ({channel.error}); {waits}.")
 
 
 def _some(names: Iterable[str]) -> str:
