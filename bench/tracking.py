@@ -54,7 +54,7 @@ CASES = (
     Case("0.98.0", "5 to 10 minutes", timedelta(minutes=5), timedelta(minutes=10), 15, 120),
     Case("0.98.0", "old, 1 hour to a day", timedelta(hours=1), timedelta(days=1), 15, 300),
     Case("0.62.0", "young, 0 to 1 minute", timedelta(), timedelta(minutes=1), 0, 60),
-    Case("0.62.0", "old, 1 hour to a day", timedelta(hours=1), timedelta(days=1), 220, 120),
+    Case("0.62.0", "old, 1 hour to a day", timedelta(hours=1), timedelta(days=1), 220, 300),
 )
 
 
