@@ -203,3 +203,19 @@ async def test_a_claim_of_a_killed_process_meets_the_gate_too(world: World) -> N
     async with world.daemon(schedule(overlap="skip", overlap_scope="pipeline"), settle=0.3):
         (fire,) = await world.settled()
     assert (fire.state, fire.reason) == (FireState.SKIPPED, Reason.OVERLAP)
+
+
+@pytest.mark.parametrize("world", ["0.75.0"], indirect=True)
+async def test_cancel_running_is_unresolved_where_runs_cannot_be_stopped(world: World) -> None:
+    """Said when it is loaded, and not when a run is to be stopped; others of the same target are not touched."""
+    stopping, other = schedule("0.75.0", overlap="cancel_running"), schedule("0.75.0", name="other")
+    async with world.daemon(stopping, other) as daemon:
+        await until(lambda: daemon.targets.unresolved)
+        text = "the server (ZenML 0.75.0) cannot stop runs, which overlap: cancel_running needs; use skip or buffer_one"
+        assert daemon.targets.unresolved == {"nightly": text}
+        daemon.wake(seconds=6)
+        rows = await world.settled(2)
+    assert {fire.schedule: fates([fire])[0] for fire in rows} == {
+        "nightly": ("failed", "unresolved"),
+        "other": ("started", None),
+    }
