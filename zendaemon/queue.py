@@ -56,7 +56,7 @@ class Queue(Generic[T]):
         self._sleeping: set[asyncio.TimerHandle] = set()
         self._opens_at = 0.0
         self._gate: asyncio.TimerHandle | None = None
-        self._stopping = False
+        self._pumping = self._stopping = False
         self.pace = Pace.full(max_concurrency, when_quick)
         self.unavailable_since: datetime | None = None
         self.tell: Tell = tell_nobody
@@ -87,7 +87,9 @@ class Queue(Generic[T]):
         """
         order = next(self._order) if order is None else order
         heapq.heappush(self._heap, (self._rank(item), order, item))
-        asyncio.get_running_loop().call_soon(self._pump)
+        if not self._pumping:
+            self._pumping = True
+            asyncio.get_running_loop().call_soon(self._pump)
         return order
 
     def take(self, wanted: Callable[[T], bool]) -> list[T]:
@@ -183,14 +185,24 @@ class Queue(Generic[T]):
 
     def _pump(self) -> None:
         """Begin as many as the pace allows."""
-        loop = asyncio.get_running_loop()
-        while (
-            self._heap and not self._stopping and len(self._tasks) < self.pace.limit and loop.time() >= self._opens_at
-        ):
-            item = heapq.heappop(self._heap)[-1]
-            task = loop.create_task(self._begin(item))
+        self._pumping = False
+        while self._may_begin(beside=len(self._tasks)):
+            task = asyncio.get_running_loop().create_task(self._work(self._first()))
             self._tasks.add(task)
             task.add_done_callback(self._ended)
+
+    async def _work(self, item: T) -> None:
+        """One after the other, as long as there is room: a task for each would take its time."""
+        await self._begin(item)
+        while self._may_begin(beside=len(self._tasks) - 1):
+            await self._begin(self._first())
+
+    def _first(self) -> T:
+        return heapq.heappop(self._heap)[-1]
+
+    def _may_begin(self, *, beside: int) -> bool:
+        room = bool(self._heap) and not self._stopping and beside < self.pace.limit
+        return room and asyncio.get_running_loop().time() >= self._opens_at
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from zendaemon.core.fire import Fire, FireState, Reason
 from zendaemon.core.pause import Pause
-from zendaemon.core.run import FAILED, SUCCEEDED, TERMINAL
+from zendaemon.core.run import FAILED, SUCCEEDED
 from zendaemon.journal import batch
 from zendaemon.journal.tables import (
     BEGAN,
