@@ -71,6 +71,11 @@ class Queue(Generic[T]):
         return len(self._heap) + len(self._sleeping)
 
     @property
+    def hurries(self) -> bool:
+        """Whether more is to begin at once, and the server takes it as quickly as we give it: our own time is short."""
+        return bool(self._heap) and not self._stopping and self.pace.limit > self.pace.maximum and not self.opens_in
+
+    @property
     def opens_in(self) -> float:
         """Seconds until anything may begin again."""
         return max(0.0, self._opens_at - asyncio.get_running_loop().time())

@@ -21,17 +21,19 @@ log = structlog.get_logger()
 _MOST = 500
 """So many ends may wait for the journal; each is a claim that a crash leaves behind, to be settled by asking."""
 _DELAY, _CEILING = 1.0, 30.0
+_LATER = 0.5
 _AT_ONCE = 4
 
 
 class Records:
-    """Calls `recorded` with each fire whose end is on disk. `writable` is cleared while the journal cannot be written:
-    nothing new is to be started then.
+    """Calls `recorded` with each fire whose end is on disk, a little later while starts are in a hurry. `writable` is
+    cleared while the journal cannot be written: nothing new is to be started then.
     """
 
-    def __init__(self, journal: Journal, recorded: Callable[[Fire], None]) -> None:
+    def __init__(self, journal: Journal, recorded: Callable[[Fire], None], hurried: Callable[[], bool]) -> None:
         self._journal = journal
         self._recorded = recorded
+        self._hurried = hurried
         self._room = asyncio.Semaphore(_MOST)
         self._ends: list[Fire] = []
         self._in_hand = 0
@@ -66,6 +68,8 @@ class Records:
         while not await self._is_recorded(ends):
             await asyncio.sleep(delay)
             delay = min(delay * 2, _CEILING)
+        for _ in ends:
+            self._room.release()
         self._begin(self._tell(ends))
 
     async def _is_recorded(self, ends: list[Fire]) -> bool:
@@ -86,10 +90,14 @@ class Records:
         return True
 
     async def _tell(self, ends: list[Fire]) -> None:
-        """A few at a time, so that the next starts need not wait. Also a fault of ours is met again, since nobody else
+        """When the starts leave time for it, or have not for long. Also a fault of ours is met again, since nobody else
         would ever close the fire.
         """
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + _LATER
         for number, fire in enumerate(ends):
+            while self._hurried() and loop.time() < latest:  # noqa: ASYNC110 - nobody tells when the hurry ends
+                await asyncio.sleep(_LATER / 20)
             try:
                 self._recorded(fire)
             except Exception:
@@ -97,7 +105,6 @@ class Records:
                 self._begin(self._tell_again(fire))
                 continue
             self._in_hand -= 1
-            self._room.release()
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
 

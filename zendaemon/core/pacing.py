@@ -35,7 +35,7 @@ class Pace:
         fresh = Pace(self.maximum, self.limit, most=self.most)
         if self.limit >= self.maximum:
             limit = max(self.maximum, min(self.limit + 1, self.most)) if quick else self.maximum
-            return replace(fresh, limit=limit)
+            return self if fresh == self and limit == self.limit else replace(fresh, limit=limit)
         streak = self.streak + 1
         return replace(fresh, limit=self.limit + 1) if streak >= _RAISE_AFTER else replace(fresh, streak=streak)
 

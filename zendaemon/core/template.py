@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
 _MARKS = ("{{", "{%", "{#")
-_STAMP = "%Y%m%dT%H%M%SZ"
 _MAX_LENGTH = 1 << 16
 _MAX_BITS = 1024
 _WIDE = re.compile(r"\d{4}|\*")
@@ -146,4 +145,5 @@ def strings(value: JsonValue, path: tuple[str | int, ...] = ()) -> Iterator[tupl
 
 def stamp(fire_time: datetime) -> str:
     """A fire time as it stands in run names: 20261123T020000Z."""
-    return fire_time.astimezone(UTC).strftime(_STAMP)
+    text = fire_time.astimezone(UTC).isoformat(timespec="seconds")
+    return f"{text[:19].replace('-', '').replace(':', '')}Z"
