@@ -47,21 +47,22 @@ def measure(contender: Contender, count: int, latency: float) -> dict[str, str |
     home = Path(tempfile.mkdtemp(prefix="zb-"))
     try:
         with zen.Server(home, latency) as server:
-            return measured(contender, Task(home, server, next_minute(contender.setup(count)), count))
+            task = Task(home, server.url, next_minute(contender.setup(count)), count)
+            return measured(contender, task, server)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def measured(contender: Contender, task: Task) -> dict[str, str | float]:
+def measured(contender: Contender, task: Task, server: zen.Server) -> dict[str, str | float]:
     due = task.at.timestamp()
     with contender.begin(task) as program:
-        task.server.arrivals()
+        server.arrivals()
         time.sleep(max(0.0, due - 1 - time.time()))
         before = program.cost()
         arrivals: list[float] = []
         while len(arrivals) < task.count and time.time() < due + PATIENCE:
             time.sleep(max(0.1, due + 0.5 - time.time()))
-            arrivals += [at - due for at, _ in task.server.arrivals()]
+            arrivals += [at - due for at, _ in server.arrivals()]
         recorded = zen.wait_recorded(task.home, task.count, 60) - due if contender.name == "zendaemon" else None
         time.sleep(0.5)
         cost = program.cost() - before

@@ -16,7 +16,7 @@ import structlog
 
 from zendaemon.core.alert import Alert, AlertKind
 from zendaemon.core.errors import ServerError, Unavailable, Uncertain
-from zendaemon.core.pacing import QUICK, Pace
+from zendaemon.core.pacing import Pace
 from zendaemon.events import Tell, tell_nobody
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Queue(Generic[T]):
         """The server took a start, or answered otherwise as one that is well; in so many seconds, where that counts."""
         self._reached()
         limit = self.pace.limit
-        self.pace = self.pace.answered(quick=seconds is not None and seconds < QUICK)
+        self.pace = self.pace.answered(seconds, full=bool(self._heap) and len(self._tasks) >= limit)
         self._opens_at = 0.0
         if self.pace.limit > limit:
             self._pump()
