@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, func, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from zendaemon.core.fire import Fire, FireState, Reason
 from zendaemon.core.pause import Pause
@@ -30,16 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Connection, Select, Table
+    from sqlalchemy import ColumnElement, Connection, Select
 
 _FIELDS = tuple(field.name for field in fields(Fire))
 COLUMNS = [fires.c[name] for name in _FIELDS]
 _BATCH = 500
-
-
-def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that knows ON CONFLICT, in the connection's dialect."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 def _row(fire: Fire, *, followed: bool = False) -> dict[str, Any]:
@@ -90,7 +85,7 @@ def watermarks(connection: Connection) -> dict[str, datetime]:
 
 def _upsert_schedules(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
-        statement = insert(connection, schedules)
+        statement = sqlite.insert(schedules)
         changes = {"rule": statement.excluded.rule, "watermark": statement.excluded.watermark}
         connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=changes), rows)
 
@@ -222,7 +217,7 @@ def _ones(connection: Connection, query: Select[Any], names: Iterable[str]) -> d
 def save_resolved(connection: Connection, entries: Sequence[tuple[str, str, datetime]]) -> None:
     """Target, value and instant each; of entries for one target the last counts."""
     latest = {target: {"target": target, "value": value, "resolved_at": now} for target, value, now in entries}
-    statement = insert(connection, resolved)
+    statement = sqlite.insert(resolved)
     changes = {"value": statement.excluded.value, "resolved_at": statement.excluded.resolved_at}
     connection.execute(statement.on_conflict_do_update(index_elements=["target"], set_=changes), list(latest.values()))
 
@@ -240,7 +235,7 @@ def forget_resolved(connection: Connection, targets: Iterable[str]) -> None:
 def save_pause(connection: Connection, pause: Pause) -> None:
     """The latest pause of a schedule takes the place of the one before."""
     values = asdict(pause)
-    statement = insert(connection, pauses).values(values)
+    statement = sqlite.insert(pauses).values(values)
     connection.execute(statement.on_conflict_do_update(index_elements=["schedule"], set_=values))
 
 

@@ -29,7 +29,7 @@ class Transport:
     How many there are is the caller's to bound.
     """
 
-    def __init__(self, context: ssl.SSLContext, *, keep: float) -> None:
+    def __init__(self, context: ssl.SSLContext | None, *, keep: float) -> None:
         self._context = context
         self._keep = keep
         self._idle: list[_Connection] = []

@@ -178,14 +178,15 @@ class Wire:
         self._within = timedelta()
         self._limits = limits
         self._slots = asyncio.Semaphore(limits.concurrency)
-        context = tls_context(ca_file)
         proxy = _proxy(self.url) if trust_env else None
+        secure = self.url.startswith("https:") or ca_file is not None or proxy is not None
+        context = tls_context(ca_file) if secure else None  # all the usual authorities are 5 MB
         ours = Transport(context, keep=_KEEPALIVE_SECONDS) if transport is None and proxy is None else None
         self._transport = (
             ours
             or transport
             or httpx.AsyncHTTPTransport(
-                verify=context,
+                verify=context or False,
                 proxy=proxy,
                 limits=httpx.Limits(
                     max_connections=limits.concurrency,
