@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.report import CHARTS, chart, remember
 
-NAMES = ("burst", "sustained", "load", "idle", "growth", "tracking")
+NAMES = ("burst", "real", "sustained", "load", "idle", "growth", "tracking")
 SCRIPTS: dict[str, tuple[str, ...]] = {"cron": (), "pages": ("--seconds",)}
 """What each is given before its seconds."""
 CHARTED = {"burst": "last", "load": "a schedule", "idle": "CPU"}

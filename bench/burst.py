@@ -2,6 +2,8 @@
 
     BENCH=burst [N=1000] [ONLY=zendaemon,...] [LATENCY=0.05] make bench
 
+Without LATENCY, N=1,000 is also done at a server that takes 50 ms for each answer.
+
 zendaemon's claims and records are on disk; `recorded` is when the last of them was. The limit keeps nothing.
 """
 
@@ -19,14 +21,17 @@ from bench.contenders import CONTENDERS, LIMIT, Contender, Task
 from bench.report import Table, megabytes, milliseconds
 
 PATIENCE = 120.0
+AFAR, MIDDLING = 0.05, 1000
 
 
 def main() -> list[Table]:
     counts = [int(text) for text in os.environ.get("N", "1,200,1000,10000").split(",")]
     only = [name for name in os.environ.get("ONLY", "").split(",") if name]
-    latency = float(os.environ.get("LATENCY", "0"))
+    given = os.environ.get("LATENCY")
+    rounds = [(count, float(given or 0)) for count in counts]
+    rounds += [(count, AFAR) for count in counts if count == MIDDLING and given is None]
     tables = []
-    for count in counts:
+    for count, latency in rounds:
         title = f"burst of {count:,}" + (f", a server of {latency * 1000:.0f} ms" if latency else "")
         table = Table(title, ("first", "p50", "p99", "last", "recorded", "CPU a fire", "peak memory"))
         for contender in CONTENDERS:
@@ -47,21 +52,22 @@ def measure(contender: Contender, count: int, latency: float) -> dict[str, str |
     home = Path(tempfile.mkdtemp(prefix="zb-"))
     try:
         with zen.Server(home, latency) as server:
-            return measured(contender, Task(home, server, next_minute(contender.setup(count)), count))
+            task = Task(home, server.url, next_minute(contender.setup(count)), count)
+            return measured(contender, task, server)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def measured(contender: Contender, task: Task) -> dict[str, str | float]:
+def measured(contender: Contender, task: Task, server: zen.Server) -> dict[str, str | float]:
     due = task.at.timestamp()
     with contender.begin(task) as program:
-        task.server.arrivals()
+        server.arrivals()
         time.sleep(max(0.0, due - 1 - time.time()))
         before = program.cost()
         arrivals: list[float] = []
         while len(arrivals) < task.count and time.time() < due + PATIENCE:
             time.sleep(max(0.1, due + 0.5 - time.time()))
-            arrivals += [at - due for at, _ in task.server.arrivals()]
+            arrivals += [at - due for at, _ in server.arrivals()]
         recorded = zen.wait_recorded(task.home, task.count, 60) - due if contender.name == "zendaemon" else None
         time.sleep(0.5)
         cost = program.cost() - before

@@ -36,7 +36,7 @@ class Task:
     """What a contender has to do: start `count` runs at `at` (UTC, a whole minute)."""
 
     home: Path
-    server: zen.Server
+    url: str
     at: datetime
     count: int
 
@@ -66,25 +66,25 @@ def python(name: str) -> Path:
 def zendaemon(task: Task) -> Program:
     line = f'cron: "{task.at.minute} {task.at.hour} * * *"'
     zen.write_schedules(task.home / "schedules", task.count, lambda _: line, files=max(1, task.count // 100))
-    program = zen.daemon(task.home, task.server)
+    program = zen.daemon(task.home, None, {"ZENDAEMON_SERVER_URL": task.url})
     program.wait_for("daemon.ready", 120)
     return program
 
 
 def apscheduler(task: Task) -> Program:
     script = PEERS / "apscheduler_httpx.py"
-    arguments = [python("apscheduler"), script, task.server.url, task.at.minute, task.at.hour, task.count]
+    arguments = [python("apscheduler"), script, task.url, task.at.minute, task.at.hour, task.count]
     return _ready(Program(arguments, task.home / "apscheduler.log"))
 
 
 def aiohttp_loop(task: Task) -> Program:
-    arguments = [python("aiohttp"), PEERS / "aiohttp_loop.py", task.server.url, task.at.timestamp(), task.count]
+    arguments = [python("aiohttp"), PEERS / "aiohttp_loop.py", task.url, task.at.timestamp(), task.count]
     return _ready(Program(arguments, task.home / "aiohttp.log"))
 
 
 def celery(task: Task) -> Program:
     """Beat and a worker of two processes in one program."""
-    values = {"URL": task.server.url, "HOME": task.home, "HOUR": task.at.hour, "MINUTE": task.at.minute}
+    values = {"URL": task.url, "HOME": task.home, "HOUR": task.at.hour, "MINUTE": task.at.minute}
     env = {f"BENCH_{name}": str(value) for name, value in {**values, "COUNT": task.count}.items()}
     arguments = [python("celery").with_name("celery"), "-A", "celery_app", "--workdir", PEERS, "worker", "--beat"]
     arguments += ["--concurrency", 2, "--loglevel", "info", "--schedule", task.home / "beat"]
@@ -95,16 +95,14 @@ def celery(task: Task) -> Program:
 
 def curl(task: Task) -> Callable[[int], str]:
     """The command line for the start of one run."""
-    login = urllib.request.Request(f"{task.server.url}/api/v1/login", b"username=default&password=")
+    login = urllib.request.Request(f"{task.url}/api/v1/login", b"username=default&password=")
     with urllib.request.urlopen(login) as answer:
         token = json.load(answer)["access_token"]
-    page = urllib.request.Request(
-        f"{task.server.url}/api/v1/pipeline_snapshots", headers={"Authorization": f"Bearer {token}"}
-    )
+    page = urllib.request.Request(f"{task.url}/api/v1/pipeline_snapshots", headers={"Authorization": f"Bearer {token}"})
     with urllib.request.urlopen(page) as answer:
         target = json.load(answer)["items"][0]["id"]
     headers = f"-H 'Authorization: Bearer {token}' -H 'Content-Type: application/json'"
-    route = f"{task.server.url}/api/v1/pipeline_snapshots/{target}/runs"
+    route = f"{task.url}/api/v1/pipeline_snapshots/{target}/runs"
 
     def command(number: int) -> str:
         body = f'{{"run_configuration": {{"run_name": "run-{number}"}}}}'

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,22 +17,24 @@ from bench.machine import run
 from bench.report import Quantity, Table, megabytes
 
 COUNT = 1000
+MODULES = ("zendaemon.cli.run", "zendaemon.cli.version", "zendaemon.cli.check", "zendaemon.cli.next_")
+BUDGET = 0.5
+"""Seconds of a core that the imports of a command may take, on a machine that does ours in 0.35."""
 
 
 def main() -> list[Table]:
     home = Path(tempfile.mkdtemp(prefix="zb-"))
     try:
-        return [idle(home, float(os.environ.get("SECONDS", "60"))), short()]
+        return [*idle(home, float(os.environ.get("SECONDS", "60"))), short(), imports()]
     finally:
         shutil.rmtree(home)
 
 
-def idle(home: Path, seconds: float) -> Table:
+def idle(home: Path, seconds: float) -> list[Table]:
     table = Table(f"idle with {COUNT:,} schedules", ("CPU", "wake-ups a second", "memory"))
     zen.write_schedules(home / "schedules", COUNT, lambda n: f'cron: "{n % 60} 2 1 1 *"', files=10)
     with zen.Server(home) as server:
-        with zen.daemon(home, server) as program:  # makes the journal
-            program.wait_for("daemon.ready", 60)
+        first, again = ready(home, server), ready(home, server)
         with zen.daemon(home, server) as program:
             program.wait_for("daemon.ready", 60)
             time.sleep(20)
@@ -46,6 +49,30 @@ def idle(home: Path, seconds: float) -> Table:
             "memory": megabytes(cost.now),
         },
     )
+    starts = Table(f"`run` to READY with {COUNT:,} schedules", ("CPU", "time"))
+    starts.add("with a journal", again)
+    starts.add("for the first time", first)
+    return [table, starts]
+
+
+def ready(home: Path, server: zen.Server) -> dict[str, Quantity]:
+    """What a start takes until the daemon is ready."""
+    begun = time.perf_counter()
+    with zen.daemon(home, server) as program:
+        program.wait_for("daemon.ready", 60)
+        return {"CPU": Quantity(program.cost().cpu, "s"), "time": Quantity(time.perf_counter() - begun, "s")}
+
+
+def imports() -> Table:
+    """What commands import, each in a process of its own, without Python itself."""
+    table = Table("imports", ("CPU", "modules", "of the budget"))
+    bare = min(run([sys.executable, "-c", "pass"])[0].cpu for _ in range(5))
+    for module in MODULES:
+        code = f"import sys, {module}; print(len(sys.modules))"
+        results = [run([sys.executable, "-c", code]) for _ in range(5)]
+        cpu = min(cost.cpu for cost, _, _ in results) - bare
+        cells = {"CPU": Quantity(cpu, "s"), "modules": results[0][2].strip(), "of the budget": f"{cpu / BUDGET:.0%}"}
+        table.add(module, cells)
     return table
 
 

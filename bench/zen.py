@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from bench.machine import ROOT, Program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 ZENDAEMON = Path(sys.executable).with_name("zendaemon")
 
@@ -75,8 +75,9 @@ def environment(home: Path, server: Server | None) -> dict[str, str]:
     }
 
 
-def daemon(home: Path, server: Server) -> Program:
-    return Program([ZENDAEMON, "run"], home / "zendaemon.log", environment(home, server))
+def daemon(home: Path, server: Server | None, more: Mapping[str, str] | None = None) -> Program:
+    env = {**environment(home, server), **(more or {})}
+    return Program([ZENDAEMON, "run"], home / "zendaemon.log", env)
 
 
 def recorded(home: Path, state: str = "started") -> int:

@@ -116,7 +116,7 @@ class Attempts:
         self._deadlines: list[datetime] = []
         self._again: dict[UUID, bool] = {}
         self._removed = asyncio.Semaphore(_REMOVED_AT_ONCE)
-        self._records = Records(journal, self._closed)
+        self._records = Records(journal, self._closed, lambda: self.queue.hurries)
         self.queue = Queue(
             self._guarded,
             rank,

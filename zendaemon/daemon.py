@@ -49,6 +49,7 @@ _NAMED = 5  # problems of a refused reload in its alert
 Said = tuple[Schedule, list[Finding]]  # a schedule, and what was said of it
 _BREATH = 50  # schedules that findings are looked for in one turn of the loop
 _JOURNAL_CHECK = 10.0  # seconds that a written journal counts as one that can be written
+_GARBAGE = 20_000  # new objects between two looks for garbage; every 700 is a fourteenth of a burst's time
 HUNG_AFTER = 10.0
 """Seconds without a turn of the engine's loop after which it counts as hung."""
 
@@ -256,6 +257,7 @@ def _set_apart() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_GARBAGE)
 
 
 async def say_findings(

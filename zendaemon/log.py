@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 from contextlib import suppress
+from json import JSONEncoder
 from typing import TYPE_CHECKING, TextIO, cast
 
 import structlog
@@ -74,6 +75,9 @@ EVENTS: dict[str, str] = {
 _SECRET = re.compile(
     r"ZEN(?:PRO)?KEY_[A-Za-z0-9_=+/-]+|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_.-]+|(?<=://)[^/@\s]+:[^/@\s]+(?=@)"
 )
+_SIGNS = ("KEY_", "eyJ", "://")
+"""Every secret that is found has one of these, also in a line of JSON: looking for them takes less time."""
+_JSON = JSONEncoder(default=str)
 
 
 def without_secrets(text: str) -> str:
@@ -83,6 +87,11 @@ def without_secrets(text: str) -> str:
 
 def _redact(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
     return {key: without_secrets(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _as_json(logger: WrappedLogger, name: str, event: EventDict) -> str:
+    line = _JSON.encode(event)
+    return _JSON.encode(_redact(logger, name, event)) if any(sign in line for sign in _SIGNS) else line
 
 
 class _Undisturbed:
@@ -109,15 +118,10 @@ def configure(log_format: str | None, level: str, stream: TextIO | None = None) 
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
         structlog.processors.format_exc_info,
-        _redact,
     ]
-    renderer: Processor = (
-        structlog.dev.ConsoleRenderer(colors=stream.isatty())
-        if console
-        else structlog.processors.JSONRenderer(default=str)
-    )
+    renderers = [_redact, structlog.dev.ConsoleRenderer(colors=stream.isatty())] if console else [_as_json]
     structlog.configure(
-        processors=[*shared, renderer],
+        processors=[*shared, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Undisturbed(stream))),
         cache_logger_on_first_use=False,

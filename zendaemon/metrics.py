@@ -150,8 +150,7 @@ class Metrics:
         for state, reasons in REASONS.items():
             for reason in reasons:
                 self._fires.labels(state.value, reason or "", "false")
-        for each in Outcome:
-            self._attempts.labels(each.value)
+        self._outcomes = {each: self._attempts.labels(each.value) for each in Outcome}
         for status in (*sorted(TERMINAL), _OTHER):
             self._runs.labels(status)
 
@@ -162,7 +161,7 @@ class Metrics:
         """Nothing is counted before it has ended."""
 
     def posted(self, fire: Fire, outcome: Outcome, seconds: float) -> None:
-        self._attempts.labels(outcome.value).inc()
+        self._outcomes[outcome].inc()
         self._duration.observe(seconds)
         if outcome in (Outcome.UNCERTAIN, Outcome.NAME_TAKEN, Outcome.BROKEN_OFF):
             self._doubt(fire)

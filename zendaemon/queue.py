@@ -16,7 +16,7 @@ import structlog
 
 from zendaemon.core.alert import Alert, AlertKind
 from zendaemon.core.errors import ServerError, Unavailable, Uncertain
-from zendaemon.core.pacing import QUICK, Pace
+from zendaemon.core.pacing import Pace
 from zendaemon.events import Tell, tell_nobody
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Queue(Generic[T]):
         self._sleeping: set[asyncio.TimerHandle] = set()
         self._opens_at = 0.0
         self._gate: asyncio.TimerHandle | None = None
-        self._stopping = False
+        self._pumping = self._stopping = False
         self.pace = Pace.full(max_concurrency, when_quick)
         self.unavailable_since: datetime | None = None
         self.tell: Tell = tell_nobody
@@ -69,6 +69,11 @@ class Queue(Generic[T]):
     @property
     def waiting(self) -> int:
         return len(self._heap) + len(self._sleeping)
+
+    @property
+    def hurries(self) -> bool:
+        """Whether more is to begin at once, and the server takes it as quickly as we give it: our own time is short."""
+        return bool(self._heap) and not self._stopping and self.pace.limit > self.pace.maximum and not self.opens_in
 
     @property
     def opens_in(self) -> float:
@@ -87,7 +92,9 @@ class Queue(Generic[T]):
         """
         order = next(self._order) if order is None else order
         heapq.heappush(self._heap, (self._rank(item), order, item))
-        asyncio.get_running_loop().call_soon(self._pump)
+        if not self._pumping:
+            self._pumping = True
+            asyncio.get_running_loop().call_soon(self._pump)
         return order
 
     def take(self, wanted: Callable[[T], bool]) -> list[T]:
@@ -136,7 +143,7 @@ class Queue(Generic[T]):
         """The server took a start, or answered otherwise as one that is well; in so many seconds, where that counts."""
         self._reached()
         limit = self.pace.limit
-        self.pace = self.pace.answered(quick=seconds is not None and seconds < QUICK)
+        self.pace = self.pace.answered(seconds, full=bool(self._heap) and len(self._tasks) >= limit)
         self._opens_at = 0.0
         if self.pace.limit > limit:
             self._pump()
@@ -183,14 +190,24 @@ class Queue(Generic[T]):
 
     def _pump(self) -> None:
         """Begin as many as the pace allows."""
-        loop = asyncio.get_running_loop()
-        while (
-            self._heap and not self._stopping and len(self._tasks) < self.pace.limit and loop.time() >= self._opens_at
-        ):
-            item = heapq.heappop(self._heap)[-1]
-            task = loop.create_task(self._begin(item))
+        self._pumping = False
+        while self._may_begin(beside=len(self._tasks)):
+            task = asyncio.get_running_loop().create_task(self._work(self._first()))
             self._tasks.add(task)
             task.add_done_callback(self._ended)
+
+    async def _work(self, item: T) -> None:
+        """One after the other, as long as there is room: a task for each would take its time."""
+        await self._begin(item)
+        while self._may_begin(beside=len(self._tasks) - 1):
+            await self._begin(self._first())
+
+    def _first(self) -> T:
+        return heapq.heappop(self._heap)[-1]
+
+    def _may_begin(self, *, beside: int) -> bool:
+        room = bool(self._heap) and not self._stopping and beside < self.pace.limit
+        return room and asyncio.get_running_loop().time() >= self._opens_at
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

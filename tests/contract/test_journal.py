@@ -251,8 +251,8 @@ async def test_many_records_are_committed_together(path: Path) -> None:
 async def test_a_write_that_fails_is_told_to_its_caller_and_the_next_one_works(path: Path) -> None:
     async with opened(path) as journal:
         await journal.claim([FIRE], {})
-        with pytest.raises(Exception, match="nope"):
-            await asyncio.wait_for(journal.record(replace(FIRE, attempts="nope", fire_time="nope")), 1)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="serializable"):
+            await asyncio.wait_for(journal.record(replace(FIRE, attempts={1})), 1)  # type: ignore[arg-type]
         await journal.record(STARTED)
         assert await journal.claims() == []
 

@@ -15,7 +15,7 @@ from zendaemon.loader.report import Report
 from zendaemon.loader.tree import parse
 
 if TYPE_CHECKING:
-    from zendaemon.loader.tree import Node
+    from zendaemon.loader.node import Node
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "schedules").rglob("*.yaml"))
 PIECES = (

@@ -12,11 +12,12 @@ from zendaemon.core.pacing import BUSY_CEILING, DOWN_CEILING, Pace
 
 
 def after(events: str, maximum: int = 4, most: int = 0) -> Pace:
-    """The pace after `a`nswered, `q`uickly so, `b`usy, `d`own and do`u`btful, in order."""
+    """The pace after `a`nswered, `q`uickly so, from `f`ar away, a`l`one or `s`lower, `b`usy, `d`own and do`u`btful."""
     pace = Pace.full(maximum, most)
     for event in events:
-        quickly = partial(pace.answered, quick=True)
-        told = {"a": pace.answered, "q": quickly, "b": pace.busy, "d": pace.down, "u": pace.doubtful}
+        taken = {"q": 0.01, "f": 0.1, "s": 0.17, "l": 0.1}
+        told = {"a": pace.answered, "b": pace.busy, "d": pace.down, "u": pace.doubtful}
+        told |= {kind: partial(pace.answered, seconds, full=kind != "l") for kind, seconds in taken.items()}
         pace = told[event]()
     return pace
 
@@ -60,6 +61,11 @@ def test_limit(events: str, limit: int) -> None:
         pytest.param("q" * 50 + "duu" + "q" * 50, 12, id="not where it was away: that is an outage"),
         pytest.param("dq", 1, id="below the maximum as always"),
         pytest.param("d" + "q" * 50, 12, id="a server that was away may be quick again"),
+        pytest.param("f" * 50, 12, id="one that is far away, and answers no more slowly at more at once"),
+        pytest.param("l" * 50, 4, id="starts that come alone tell nothing of that"),
+        pytest.param("f" * 50 + "s", 4, id="a slower answer ends that"),
+        pytest.param("q" + "f" * 50, 4, id="what is slower than it was is not far away"),
+        pytest.param("f" * 50 + "b" + "f" * 50, 4, id="nor one that was busy"),
     ],
 )
 def test_limit_at_a_quick_server(events: str, limit: int) -> None:

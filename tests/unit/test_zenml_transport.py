@@ -11,13 +11,35 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from zendaemon.zenml.errors import Purpose
 from zendaemon.zenml.transport import Transport
+from zendaemon.zenml.wire import Request, head_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 CUT, SILENT = b"<cut>", b"<silent>"
+
+
+class Asked(httpx.AsyncBaseTransport):
+    """The transport as a client of httpx's asks it."""
+
+    def __init__(self) -> None:
+        self._transport = Transport(ssl.create_default_context(), keep=3)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        headers = {name: value for name, value in request.headers.items() if name not in ("host", "content-length")}
+        head = head_of(request.method, request.url)
+        asked = Request(request.method, request.url, head, Purpose.READ, headers, request.content)
+        limits = request.extensions["timeout"]
+        answer = await self._transport.exchange(
+            request.url, asked.encoded, connect=limits["connect"], read=limits["read"], call=60
+        )
+        return httpx.Response(answer.status, headers=answer.headers, content=b"".join(answer.body))
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
 
 
 @asynccontextmanager
@@ -42,8 +64,7 @@ async def answering(*answers: bytes) -> AsyncIterator[tuple[httpx.AsyncClient, l
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    transport = Transport(ssl.create_default_context(), keep=3)
-    async with httpx.AsyncClient(transport=transport, base_url=f"http://127.0.0.1:{port}") as client:
+    async with httpx.AsyncClient(transport=Asked(), base_url=f"http://127.0.0.1:{port}") as client:
         yield client, seen
     server.close()
     await asyncio.wait_for(asyncio.gather(*tasks), 5)
@@ -107,20 +128,54 @@ async def test_what_may_have_been_sent(raw: bytes, error: type[Exception]) -> No
 
 
 async def test_what_was_never_sent() -> None:
-    async with httpx.AsyncClient(transport=Transport(ssl.create_default_context(), keep=3)) as client:
+    async with httpx.AsyncClient(transport=Asked()) as client:
         with pytest.raises(httpx.ConnectError):
             await client.get("http://127.0.0.1:1/")
         with pytest.raises(httpx.ConnectError):
             await client.get("http://a.invalid/")
+
+
+async def test_a_header_with_a_line_end() -> None:
+    async with answering(OK) as (client, seen):
         with pytest.raises(httpx.LocalProtocolError):
-            await client.get("http://127.0.0.1:1/", headers={"X": "a\r\nY: b"})
+            await client.get("/", headers={"X": "a\r\nY: b"})
+        assert (await client.get("/")).status_code == 200
+        assert len(seen) == 1
+
+
+async def test_an_answer_that_takes_too_long_altogether() -> None:
+    """Though something comes all the time; and what an exchange leaves behind does not disturb the next one."""
+    tasks = []
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.append(asyncio.current_task())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await reader.readuntil(b"\r\n\r\n")
+        with suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        writer.close()
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    url = httpx.URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    transport = Transport(ssl.create_default_context(), keep=3)
+    asked = Request("GET", url, head_of("GET", url), Purpose.READ)
+    assert (await transport.exchange(url, asked.encoded, connect=1, read=5, call=5)).status == 200
+    with pytest.raises(TimeoutError):
+        await transport.exchange(url, asked.encoded, connect=1, read=0.2, call=0.4)
+    await transport.aclose()
+    server.close()
+    await asyncio.wait_for(asyncio.gather(*tasks), 5)
 
 
 async def test_a_connection_that_is_cut_before_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop may hear of the cut before whoever asked for the connection has it."""
     connect = Transport._connect
 
-    async def late(self: Transport, url: httpx.URL, limit: float | None) -> Any:  # noqa: ANN401
+    async def late(self: Transport, url: httpx.URL, limit: float) -> Any:  # noqa: ANN401
         connection = await connect(self, url, limit)
         while connection.open:  # noqa: ASYNC110 - it has no event for that
             await asyncio.sleep(0.01)
@@ -129,7 +184,7 @@ async def test_a_connection_that_is_cut_before_its_request(monkeypatch: pytest.M
     monkeypatch.setattr(Transport, "_connect", late)
     server = await asyncio.start_server(lambda _, writer: writer.transport.abort(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with httpx.AsyncClient(transport=Transport(ssl.create_default_context(), keep=3)) as client:
+    async with httpx.AsyncClient(transport=Asked()) as client:
         with pytest.raises(httpx.ConnectError):
             await client.post(f"http://127.0.0.1:{port}/", timeout=2)
     server.close()

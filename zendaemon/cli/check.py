@@ -17,7 +17,6 @@ from zendaemon.core.errors import Invalid, SettingsError
 from zendaemon.core.lint import lint
 from zendaemon.loader import load
 from zendaemon.loader.places import Places
-from zendaemon.settings import load_settings
 
 if TYPE_CHECKING:
     from zendaemon.core.schedule import ScheduleSet
@@ -31,7 +30,7 @@ def command(
     """Check schedule files, without a server; every problem as file:line:column: message."""
     gc.disable()  # a short life: looking for garbage among all schedules again and again takes a fifth of it
     try:
-        loaded = load(paths or [load_settings().schedules], now=clock.now())
+        loaded = load(paths or [_folder()], now=clock.now())
     except Invalid as error:
         _show_problems(error, as_json=as_json)
         raise typer.Exit(1) from None
@@ -47,6 +46,12 @@ def command(
         sys.stdout.write(f"{_counted(count, 'schedule')}, no problems{suspect}\n")
     if strict and warnings:
         raise typer.Exit(1)
+
+
+def _folder() -> Path:
+    from zendaemon.settings import load_settings  # noqa: PLC0415 - a tenth of a second, for nothing where paths are given
+
+    return load_settings().schedules
 
 
 def _counted(count: int, noun: str) -> str:

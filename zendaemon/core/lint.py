@@ -174,14 +174,14 @@ def _of_end(schedule: Schedule, now: datetime) -> Iterator[Finding]:
 
 def _of_catchup(schedule: Schedule, now: datetime) -> Iterator[Finding]:
     window = schedule.catchup_window
-    shown = format_duration(window)
     if window < _MINUTE and (schedule.every is None or schedule.every > window):
+        shown = format_duration(window)
         message = f"catchup_window {shown} is shorter than a restart: a fire that comes due meanwhile is missed"
         yield Finding("short-window", message, "catchup_window")
     if schedule.catchup is Catchup.ALL and (count := _fires_within(schedule, now, window)) > _FLOOD:
         message = (
-            f"catchup all starts more than {count - 1} runs after an outage of {shown}; use latest, or a shorter "
-            "catchup_window"
+            f"catchup all starts more than {count - 1} runs after an outage of {format_duration(window)}; use latest, "
+            "or a shorter catchup_window"
         )
         yield Finding("catchup-flood", message, "catchup")
 

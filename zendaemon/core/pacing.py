@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 
 BUSY_DELAY, BUSY_CEILING = 0.5, 10.0
 DOWN_DELAY, DOWN_CEILING = 0.5, 15.0
 _RAISE_AFTER = 8
 QUICK = 0.05
 """Seconds within which a server answers that is not busy at all; ZenML's own take longer for any start."""
+STEADY, BRIEF = 1.6, 0.25
+"""A server that is far away: so many times its fastest answer, and so many seconds, count as quick as well."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
     """The pace at one server. `limit` starts may be in flight; `refused`, `unreachable` and `doubts` count in a row.
 
-    The limit stays within `maximum`, and within `most` as long as the server answers quickly and has never been busy.
+    The limit stays within `maximum`, and within `most` as long as the server answers quickly, or no more slowly than
+    at its `fastest` though as many starts are in flight as may be, and has never been busy.
     """
 
     maximum: int
@@ -25,17 +29,24 @@ class Pace:
     unreachable: int = 0
     doubts: int = 0
     most: int = 0
+    fastest: float = inf
 
     @classmethod
     def full(cls, maximum: int, most: int = 0) -> Pace:
         return cls(maximum, maximum, most=most)
 
-    def answered(self, *, quick: bool = False) -> Pace:
-        """After a start that the server took: up by one after some in a row, and at once from a standstill."""
-        fresh = Pace(self.maximum, self.limit, most=self.most)
+    def answered(self, seconds: float | None = None, *, full: bool = False) -> Pace:
+        """After a start that the server took: up by one after some in a row, and at once from a standstill.
+
+        `seconds` is how long that took, None where it does not tell; `full` that the limit was used up.
+        """
+        fastest = self.fastest if seconds is None else min(seconds, self.fastest)
+        steady = full and seconds is not None and seconds < min(STEADY * fastest, BRIEF)
+        quick = steady or (seconds is not None and seconds < QUICK)
+        fresh = Pace(self.maximum, self.limit, most=self.most, fastest=fastest)
         if self.limit >= self.maximum:
             limit = max(self.maximum, min(self.limit + 1, self.most)) if quick else self.maximum
-            return replace(fresh, limit=limit)
+            return self if fresh == self and limit == self.limit else replace(fresh, limit=limit)
         streak = self.streak + 1
         return replace(fresh, limit=self.limit + 1) if streak >= _RAISE_AFTER else replace(fresh, streak=streak)
 

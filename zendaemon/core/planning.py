@@ -87,8 +87,8 @@ def plan(
         if closing and schedule.catchup is Catchup.ALL:
             yield from _together(schedule, after, slept_until, Reason.REMOVED)
         else:
-            yield from _misfires(schedule, after, slept_until, due)
-        yield from _on_time(schedule, max(after, slept_until), until)
+            yield from _misfires(schedule, after, slept_until, due, now)
+        yield from _on_time(schedule, max(after, slept_until), until, now)
 
     fires = chain(
         stretch(watermark, min(due, opens)),
@@ -102,14 +102,15 @@ def plan(
     return Plan(decided, watermark, more=limit is not None and len(decided) == limit)
 
 
-def _on_time(schedule: Schedule, after: datetime, until: datetime) -> Iterator[Fire]:
+def _on_time(schedule: Schedule, after: datetime, until: datetime, now: datetime) -> Iterator[Fire]:
     instant = schedule.trigger.next_after(after)
     while instant is not None and instant <= until:
-        yield _start(schedule, instant)
-        instant = schedule.trigger.next_after(instant)
+        yield _start(schedule, instant, now)
+        more = until - instant >= schedule.trigger.shortest
+        instant = schedule.trigger.next_after(instant) if more else None
 
 
-def _misfires(schedule: Schedule, after: datetime, until: datetime, due: datetime) -> Iterator[Fire]:
+def _misfires(schedule: Schedule, after: datetime, until: datetime, due: datetime, now: datetime) -> Iterator[Fire]:
     """The fires for the fire times in (`after`, `until`], those that are not started as ranges."""
     if until <= after:
         return
@@ -127,11 +128,11 @@ def _misfires(schedule: Schedule, after: datetime, until: datetime, due: datetim
             else:
                 yield from _together(schedule, after, min(opens, last) - _TICK, Reason.CATCHUP_WINDOW)
                 yield from _together(schedule, max(after, opens - _TICK), last - _TICK, Reason.CATCHUP_LATEST)
-                yield _start(schedule, last)
+                yield _start(schedule, last, now)
             yield from _together(schedule, last, until, Reason.EXCLUDED)
         case Catchup.ALL:
             yield from _together(schedule, after, min(opens - _TICK, until), Reason.CATCHUP_WINDOW)
-            yield from _on_time(schedule, max(after, opens - _TICK), until)
+            yield from _on_time(schedule, max(after, opens - _TICK), until, now)
 
 
 def _together(schedule: Schedule, after: datetime, until: datetime, reason: Reason) -> Iterator[Fire]:
@@ -149,7 +150,8 @@ def _together(schedule: Schedule, after: datetime, until: datetime, reason: Reas
     yield fire
 
 
-def _start(schedule: Schedule, fire_time: datetime) -> Fire:
+def _start(schedule: Schedule, fire_time: datetime, now: datetime) -> Fire:
+    """A claim made at `now`, or how the fire is closed without one."""
     if schedule.excludes(fire_time):
         return Fire(schedule=schedule.name, fire_time=fire_time, state=FireState.SKIPPED, reason=Reason.EXCLUDED)
     try:
@@ -162,7 +164,7 @@ def _start(schedule: Schedule, fire_time: datetime) -> Fire:
             reason=Reason.REJECTED,
             message=str(error),
         )
-    return Fire(schedule=schedule.name, fire_time=fire_time, run_name=name, project=schedule.project)
+    return Fire(schedule=schedule.name, fire_time=fire_time, run_name=name, project=schedule.project, claimed_at=now)
 
 
 def _with_limits(schedule: Schedule, standing: Standing, fires: Iterable[Fire], now: datetime) -> Iterator[Fire]:
@@ -183,11 +185,11 @@ def _with_limits(schedule: Schedule, standing: Standing, fires: Iterable[Fire], 
             yield _skipped(fire, Reason.OVERLAP, now)
         else:
             claimed, runs = True, runs + 1
-            yield replace(fire, claimed_at=now)
+            yield fire
 
 
 def _skipped(fire: Fire, reason: Reason, now: datetime) -> Fire:
-    return replace(fire, state=FireState.SKIPPED, reason=reason, run_name=None, decided_at=now)
+    return replace(fire, state=FireState.SKIPPED, reason=reason, run_name=None, claimed_at=None, decided_at=now)
 
 
 @lru_cache(maxsize=65_536)

@@ -224,7 +224,7 @@ class Schedule(Shape):
 
     def excluded_span(self, fire_time: datetime) -> Span | None:
         """From when until before when `exclude` covers the time around `fire_time`, or None."""
-        return self._exclusion.span(fire_time)
+        return self._exclusion.span(fire_time) if self.exclude else None
 
     def next_after(self, instant: datetime) -> datetime | None:
         """The next fire time that is not excluded, in UTC; None when the trigger has no more.

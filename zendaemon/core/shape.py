@@ -94,6 +94,7 @@ def _whole_seconds(value: timedelta) -> timedelta:
     return value
 
 
+@lru_cache(maxsize=65_536)  # one expression has many schedules
 def _expression(value: str) -> str:
     Cron(value)
     return value

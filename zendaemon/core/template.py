@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
 _MARKS = ("{{", "{%", "{#")
-_STAMP = "%Y%m%dT%H%M%SZ"
 _MAX_LENGTH = 1 << 16
 _MAX_BITS = 1024
 _WIDE = re.compile(r"\d{4}|\*")
@@ -88,8 +87,6 @@ def _compiled(text: str) -> Template:
 
 
 def _render_text(text: str, variables: dict[str, object]) -> str:
-    if not any(mark in text for mark in _MARKS):
-        return text
     try:
         return _bounded(_compiled(text).generate(variables))
     except Exception as error:  # noqa: BLE001 - whatever a template trips over is a fault of the template
@@ -118,18 +115,15 @@ def render(value: JsonValue, *, schedule: str, fire_time: datetime, timezone: st
 
     Raises ValueError for a template that is malformed, uses an unknown variable, fails, or grows too large.
     """
-    variables: dict[str, object] = {"fire_time": fire_time.astimezone(ZoneInfo(timezone)), "schedule": schedule}
 
     def walk(node: JsonValue) -> JsonValue:
-        match node:
-            case str():
-                return _render_text(node, variables)
-            case list():
-                return [walk(item) for item in node]
-            case dict():
-                return {key: walk(item) for key, item in node.items()}
-            case _:
+        if isinstance(node, str):
+            if not any(mark in node for mark in _MARKS):
                 return node
+            return _render_text(node, {"fire_time": _zone(fire_time, timezone), "schedule": schedule})
+        if isinstance(node, dict):
+            return {key: walk(item) for key, item in node.items()}
+        return [walk(item) for item in node] if isinstance(node, list) else node
 
     return walk(value)
 
@@ -151,4 +145,5 @@ def strings(value: JsonValue, path: tuple[str | int, ...] = ()) -> Iterator[tupl
 
 def stamp(fire_time: datetime) -> str:
     """A fire time as it stands in run names: 20261123T020000Z."""
-    return fire_time.astimezone(UTC).strftime(_STAMP)
+    text = fire_time.astimezone(UTC).isoformat(timespec="seconds")
+    return f"{text[:19].replace('-', '').replace(':', '')}Z"

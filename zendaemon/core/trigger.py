@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from zendaemon.core.cron import Cron, Rule
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SECOND = timedelta(seconds=1)
+_SECOND, _MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
 
 def to_utc(when: date, timezone: str) -> datetime:
@@ -50,6 +50,11 @@ class Trigger:
     def __post_init__(self) -> None:
         if not any("H" in expression.upper() for expression in self.cron):
             object.__setattr__(self, "name", "")
+
+    @property
+    def shortest(self) -> timedelta:
+        """No two fire times are closer to each other; zero where that cannot be told."""
+        return self.every or (_MINUTE if self.cron else timedelta())
 
     def next_after(self, instant: datetime) -> datetime | None:
         """The first fire time strictly after `instant` (aware), in UTC; None when there is none."""

@@ -45,7 +45,7 @@ class Journal:
         self._lock = lock
         self._guard = guard
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._waiting: deque[tuple[Write, object, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[Write, Sequence[object], asyncio.Future[None]]] = deque()
         self._flushing: asyncio.Task[None] | None = None
         self.beat = clock.monotonic()
         """The monotonic second at which the database answered last, or failed to."""
@@ -177,9 +177,9 @@ class Journal:
         """See outbox.claimed_until."""
         return await self._call(lambda connection: outbox.claimed_until(connection, instant))
 
-    async def record(self, closed: Fire) -> None:
-        """Write how a claimed fire ended."""
-        await self._write(store.record, closed)
+    async def record(self, *closed: Fire) -> None:
+        """Write how claimed fires ended."""
+        await self._write(store.record, *closed)
 
     async def record_status(self, fire: Fire, *, follow: bool) -> None:
         """Write the status of a fire's run, and whether it is to be followed further."""
@@ -212,9 +212,9 @@ class Journal:
         finally:
             self.beat = clock.monotonic()
 
-    async def _write(self, write: Write, item: object) -> None:
+    async def _write(self, write: Write, *items: object) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((write, item, done))
+        self._waiting.append((write, items, done))
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush())
         await done
@@ -225,9 +225,9 @@ class Journal:
             batch = list(self._waiting)
             self._waiting.clear()
 
-            def write(connection: Connection, batch: Sequence[tuple[Write, object, object]] = batch) -> None:
+            def write(connection: Connection, batch: Sequence[tuple[Write, Sequence[object], object]] = batch) -> None:
                 for work, some in groupby(batch, key=itemgetter(0)):
-                    work(connection, [item for _, item, _ in some])
+                    work(connection, [item for _, items, _ in some for item in items])
 
             try:
                 await self._call(write)

@@ -6,13 +6,13 @@ from collections import Counter
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
 from sqlalchemy import bindparam, delete, func, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
-from zendaemon.core.fire import EarlierRun, Fire, FireState, Reason
+from zendaemon.core.fire import Fire, FireState, Reason
 from zendaemon.core.pause import Pause
-from zendaemon.core.run import FAILED, SUCCEEDED, TERMINAL
+from zendaemon.core.run import FAILED, SUCCEEDED
+from zendaemon.journal import batch
 from zendaemon.journal.tables import (
     BEGAN,
     FOLLOWED,
@@ -30,27 +30,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Connection, Select, Table
+    from sqlalchemy import ColumnElement, Connection, Select
 
 _FIELDS = tuple(field.name for field in fields(Fire))
 COLUMNS = [fires.c[name] for name in _FIELDS]
-_KEY = ("schedule", "fire_time", "manual")
 _BATCH = 500
-_EARLIER = TypeAdapter(tuple[EarlierRun, ...])
-
-
-def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that knows ON CONFLICT, in the connection's dialect."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 def _row(fire: Fire, *, followed: bool = False) -> dict[str, Any]:
     row = {field.name: getattr(fire, field.name) for field in fields(Fire)} | {"followed": followed}
-    for name in ("message", "run_id", "run_status"):  # a server's text may have half characters; no database takes them
-        if row[name] is not None:
-            row[name] = row[name].encode(errors="replace").decode()
-    row["earlier_runs"] = _EARLIER.dump_json(fire.earlier_runs).decode() if fire.earlier_runs else None
-    return row
+    return {name: batch.storable(value) for name, value in row.items()}
 
 
 def as_fire(row: Any) -> Fire:  # noqa: ANN401 - a row of any width
@@ -58,7 +47,7 @@ def as_fire(row: Any) -> Fire:  # noqa: ANN401 - a row of any width
     values = dict(zip(_FIELDS, row, strict=False))
     values["state"] = FireState(values["state"])
     values["reason"] = Reason(values["reason"]) if values["reason"] else None
-    values["earlier_runs"] = _EARLIER.validate_json(values["earlier_runs"]) if values["earlier_runs"] else ()
+    values["earlier_runs"] = batch.EARLIER.validate_json(values["earlier_runs"]) if values["earlier_runs"] else ()
     return Fire(**values)
 
 
@@ -96,60 +85,39 @@ def watermarks(connection: Connection) -> dict[str, datetime]:
 
 def _upsert_schedules(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
-        statement = insert(connection, schedules)
+        statement = sqlite.insert(schedules)
         changes = {"rule": statement.excluded.rule, "watermark": statement.excluded.watermark}
         connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=changes), rows)
 
 
 def claim(connection: Connection, planned: Sequence[Fire], watermarks: Mapping[str, datetime]) -> list[Fire]:
     """Insert planned fires and move the watermarks; return those that were not in the journal before."""
-    taken: set[tuple[Any, ...]] = set()
-    if planned:
-        statement = insert(connection, fires).on_conflict_do_nothing(index_elements=list(_KEY))
-        returning = statement.returning(*(fires.c[name] for name in _KEY))
-        taken = {tuple(row) for row in connection.execute(returning, [_row(fire) for fire in planned])}
-    if watermarks:
-        connection.execute(
-            update(schedules).where(schedules.c.name == bindparam("which")).values(watermark=bindparam("mark")),
-            [{"which": name, "mark": mark} for name, mark in watermarks.items()],
-        )
-    return [fire for fire in planned if (fire.schedule, fire.fire_time, fire.manual) in taken]
+    taken = batch.insert_fires(connection, planned)
+    batch.move_watermarks(connection, watermarks)
+    return taken
 
 
-_CLOSE = (
-    update(fires)
-    .where(*(fires.c[name] == bindparam(f"key_{name}") for name in _KEY), fires.c.state == FireState.CLAIMED)
-    .values(
-        {
-            name: bindparam(name)
-            for name in (*(field.name for field in fields(Fire) if field.name not in _KEY), "followed")
-        }
-    )
-)
+def record(connection: Connection, closed: Sequence[Fire]) -> None:
+    """Write how claimed fires ended. A row that is final already is left alone."""
+    batch.close_fires(connection, closed)
+
+
 _OF_STATUS = ("run_status", "message", "run_started_at", "run_ended_at", "retry_at", "followed")
 _STATUS = (
     update(fires)
-    .where(*(fires.c[name] == bindparam(f"key_{name}") for name in _KEY))
+    .where(*(fires.c[name] == bindparam(f"key_{name}") for name in batch.KEY))
     .values({name: bindparam(name) for name in _OF_STATUS})
 )
 
 
 def _keyed(fire: Fire, *, followed: bool) -> dict[str, Any]:
     row = _row(fire, followed=followed)
-    return row | {f"key_{name}": row.pop(name) for name in _KEY}
-
-
-def record(connection: Connection, closed: Sequence[Fire]) -> None:
-    """Write how claimed fires ended. A row that is final already is left alone."""
-    rows = [
-        _keyed(fire, followed=fire.state is FireState.STARTED and fire.run_status not in TERMINAL) for fire in closed
-    ]
-    connection.execute(_CLOSE, rows)
+    return row | {f"key_{name}": row.pop(name) for name in batch.KEY}
 
 
 def record_status(connection: Connection, seen: Sequence[tuple[Fire, bool]]) -> None:
     """Write status and times of the runs of started fires, and whether each is to be followed further."""
-    names = {*_OF_STATUS, *(f"key_{name}" for name in _KEY)}
+    names = {*_OF_STATUS, *(f"key_{name}" for name in batch.KEY)}
     rows = [{k: v for k, v in _keyed(fire, followed=on).items() if k in names} for fire, on in seen]
     connection.execute(_STATUS, rows)
 
@@ -161,7 +129,7 @@ def claim_again(connection: Connection, fire: Fire) -> bool:
     """
     failed = fires.c.run_id == fire.earlier_runs[-1].run_id
     row = _row(fire)
-    key = [fires.c[name] == row.pop(name) for name in _KEY]
+    key = [fires.c[name] == row.pop(name) for name in batch.KEY]
     claimed = update(fires).where(*key, failed, fires.c.state == FireState.STARTED.value).values(row)
     return connection.execute(claimed).rowcount == 1
 
@@ -169,7 +137,7 @@ def claim_again(connection: Connection, fire: Fire) -> bool:
 def drop_retry(connection: Connection, fire: Fire) -> None:
     """No run follows the one that failed."""
     row = _row(fire)
-    key = [fires.c[name] == row[name] for name in _KEY]
+    key = [fires.c[name] == row[name] for name in batch.KEY]
     failed = fires.c.run_id == row["run_id"]
     connection.execute(update(fires).where(*key, failed).values(retry_at=None, message=row["message"]))
 
@@ -249,7 +217,7 @@ def _ones(connection: Connection, query: Select[Any], names: Iterable[str]) -> d
 def save_resolved(connection: Connection, entries: Sequence[tuple[str, str, datetime]]) -> None:
     """Target, value and instant each; of entries for one target the last counts."""
     latest = {target: {"target": target, "value": value, "resolved_at": now} for target, value, now in entries}
-    statement = insert(connection, resolved)
+    statement = sqlite.insert(resolved)
     changes = {"value": statement.excluded.value, "resolved_at": statement.excluded.resolved_at}
     connection.execute(statement.on_conflict_do_update(index_elements=["target"], set_=changes), list(latest.values()))
 
@@ -267,7 +235,7 @@ def forget_resolved(connection: Connection, targets: Iterable[str]) -> None:
 def save_pause(connection: Connection, pause: Pause) -> None:
     """The latest pause of a schedule takes the place of the one before."""
     values = asdict(pause)
-    statement = insert(connection, pauses).values(values)
+    statement = sqlite.insert(pauses).values(values)
     connection.execute(statement.on_conflict_do_update(index_elements=["schedule"], set_=values))
 
 

@@ -92,12 +92,12 @@ fires = Table(
     UniqueConstraint("schedule", "fire_time", "manual", name="one_row_a_fire"),
     Index("fires_latest", text(LATEST), "id"),
     Index("fires_latest_of_schedule", "schedule", text(LATEST), "id"),
-    Index("fires_claimed", "id", sqlite_where=text("state = 'claimed'"), postgresql_where=text("state = 'claimed'")),
-    Index("fires_followed", "id", sqlite_where=text(FOLLOWED), postgresql_where=text(FOLLOWED)),
-    Index("fires_retried", "id", sqlite_where=text(RETRIED), postgresql_where=text(RETRIED)),
-    Index("fires_runs", "schedule", sqlite_where=text(RUN), postgresql_where=text(RUN)),
-    Index("fires_success", "schedule", text(BEGAN), "id", sqlite_where=text(SUCCESS), postgresql_where=text(SUCCESS)),
-    Index("fires_trouble", text(LATEST), "id", sqlite_where=text(TROUBLE), postgresql_where=text(TROUBLE)),
+    Index("fires_claimed", "id", sqlite_where=text("state = 'claimed'")),
+    Index("fires_followed", "id", sqlite_where=text(FOLLOWED)),
+    Index("fires_retried", "id", sqlite_where=text(RETRIED)),
+    Index("fires_runs", "schedule", sqlite_where=text(RUN)),
+    Index("fires_success", "schedule", text(BEGAN), "id", sqlite_where=text(SUCCESS)),
+    Index("fires_trouble", text(LATEST), "id", sqlite_where=text(TROUBLE)),
 )
 
 resolved = Table(

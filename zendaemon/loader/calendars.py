@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from zendaemon.core.exclusion import Days
+    from zendaemon.loader.node import Node
     from zendaemon.loader.report import Position
-    from zendaemon.loader.tree import Node
 
     Add = Callable[[Position, str, str], None]
 

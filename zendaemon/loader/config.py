@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from zendaemon.core.schedule import Schedule
+    from zendaemon.loader.node import Node
     from zendaemon.loader.report import Position
-    from zendaemon.loader.tree import Node
 
     Add = Callable[[Position, str, str], None]
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo
-
-from icalendar import vDDDTypes, vRecur
-from icalendar.parser import Contentline
-from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
 from zendaemon.core.recurrence import Frequency, Recurrence
 from zendaemon.loader.report import shown
@@ -41,6 +39,33 @@ _DAY = timedelta(days=1)
 _INSTEAD = "list its days in the calendar, or exclude them by a cron expression"
 _MEND = "mend or remove the event"
 _T = TypeVar("_T")
+
+
+class _Library:
+    """icalendar, imported by the first event: few have any, and it takes a tenth of a short command's time."""
+
+    @cached_property
+    def _package(self) -> Any:  # noqa: ANN401 - the library has no types
+        return import_module("icalendar")
+
+    def parts(self, text: str) -> Any:  # noqa: ANN401 - the library has no types
+        """Name, parameters and value of a line."""
+        return self._package.parser.Contentline(text).parts()
+
+    def value(self, text: str) -> Any:  # noqa: ANN401 - the library has no types
+        """A date, time, duration or period."""
+        return self._package.vDDDTypes.from_ical(text)
+
+    def rule(self, text: str) -> Any:  # noqa: ANN401 - the library has no types
+        return self._package.vRecur.from_ical(text)
+
+    def windows_zone(self, name: str) -> str:
+        """The IANA name of what Windows calls a zone; any other name as it is."""
+        found = import_module("icalendar.timezone.windows_to_olson").WINDOWS_TO_OLSON.get(name, name)
+        return str(found)
+
+
+_library = _Library()
 
 
 class _Wrong(Exception):
@@ -164,9 +189,9 @@ class _Draft:
 
 def _moments(line: Line) -> list[date]:
     """Dates, naive times and times with a zone, of a line with commas between them."""
-    _, params, value = Contentline(line.text).parts()
+    _, params, value = _library.parts(line.text)
     zone = _zone(str(params["TZID"])) if "TZID" in params else None
-    return [_checked(vDDDTypes.from_ical(part), zone, line) for part in value.split(",")]
+    return [_checked(_library.value(part), zone, line) for part in value.split(",")]
 
 
 def _checked(value: object, zone: ZoneInfo | None, line: Line) -> date:
@@ -185,13 +210,13 @@ def _moment(line: Line) -> date:
 
 
 def _single(line: Line) -> date:
-    if "RANGE" in Contentline(line.text).parts()[1]:
+    if "RANGE" in _library.parts(line.text)[1]:
         raise _Wrong("a change of this and all later occurrences is not supported", "end the series, and begin another")
     return _moment(line)
 
 
 def _duration(line: Line) -> timedelta:
-    value = vDDDTypes.from_ical(line.text.partition(":")[2])
+    value = _library.value(line.text.partition(":")[2])
     if not isinstance(value, timedelta):
         raise _Wrong(f"{shown(line.text)} is no duration", _MEND)
     return value
@@ -205,7 +230,7 @@ def _nominal(line: Line) -> timedelta:
 
 def _more(line: Line, event: Event) -> list[tuple[datetime, timedelta | None]]:
     """The beginnings of an RDATE, and the lengths of those that have their own."""
-    name, params, value = Contentline(line.text).parts()
+    name, params, value = _library.parts(line.text)
     if params.get("VALUE", "").upper() != "PERIOD":
         moments = _moments(line)
         if any(isinstance(moment, datetime) is event.whole_days for moment in moments):
@@ -229,7 +254,7 @@ def _more(line: Line, event: Event) -> list[tuple[datetime, timedelta | None]]:
 def _zone(name: str) -> ZoneInfo:
     """A zone by its IANA name, the name that Windows has for it, or a path that ends in the former."""
     parts = name.strip("/").split("/")
-    for candidate in (WINDOWS_TO_OLSON.get(name, name), *("/".join(parts[-count:]) for count in (3, 2))):
+    for candidate in (_library.windows_zone(name), *("/".join(parts[-count:]) for count in (3, 2))):
         try:
             return ZoneInfo(candidate)
         except (KeyError, ValueError, OSError):
@@ -260,7 +285,7 @@ def _between(begin: date, end: date) -> timedelta:
 
 
 def _rule(line: Line, event: Event) -> Recurrence:
-    given = vRecur.from_ical(line.text.partition(":")[2])
+    given = _library.rule(line.text.partition(":")[2])
     parts: dict[str, list[object]] = {
         str(key).upper(): value if isinstance(value, list) else [value] for key, value in given.items()
     }

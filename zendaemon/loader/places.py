@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from zendaemon.loader.files import read
 from zendaemon.loader.report import Position, Report, Stop
 from zendaemon.loader.schedules import overlay
-from zendaemon.loader.tree import Node, parse
+from zendaemon.loader.tree import parse
 
 if TYPE_CHECKING:
     from zendaemon.core.schedule import ScheduleSet
+    from zendaemon.loader.node import Node
 
 
 class Places:

@@ -13,8 +13,9 @@ from zendaemon.core.schedule import TARGET_KEYS, TRIGGER_KEYS, KeyedError, Sched
 from zendaemon.loader.calendars import good_name, no_name, read_calendars, references_of
 from zendaemon.loader.config import check_config, check_run_name, never_fires
 from zendaemon.loader.messages import explain
+from zendaemon.loader.node import Node
 from zendaemon.loader.report import START, Position, Report, Stop, shown
-from zendaemon.loader.tree import Node, parse
+from zendaemon.loader.tree import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

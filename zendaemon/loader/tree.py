@@ -1,14 +1,13 @@
 """YAML 1.2 (core schema) as a tree of values that know their places, within bounds of size and depth.
 
 Built from the parser's events with a stack of its own, so that no file, however nested, exhausts Python's. The parser
-is ruamel.yaml's; `_events` is the only place that knows.
+is ruamel.yaml's; only `_events` and the plain module know.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from ruamel.yaml import YAML
@@ -22,7 +21,10 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.parser import Parser
 
+from zendaemon.loader.node import MAX_DEPTH, MAX_VALUES, Node
+from zendaemon.loader.plain import compose_plain
 from zendaemon.loader.report import START, Position, Report, Stop, shown
+from zendaemon.loader.scalars import ENDLESS, NOT_JSON, meaning
 from zendaemon.loader.text import decode, report_syntax
 
 if TYPE_CHECKING:
@@ -31,22 +33,7 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
     from ruamel.yaml.events import Event
 
-MAX_VALUES = 250_000
-MAX_DEPTH = 100
-MAX_DIGITS = 400
-
 _CORE = "tag:yaml.org,2002:"
-_WORDS = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
-_MAYBE_NUMBER = frozenset("0123456789+-.")
-_INTEGER = re.compile(r"[-+]?[0-9]+")
-_NUMBER = re.compile(
-    r"0o[0-7]+|0x[0-9a-fA-F]+|[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
-    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
-)
 _TAGS: dict[str, type | tuple[type, ...]] = {
     f"{_CORE}null": type(None),
     f"{_CORE}bool": bool,
@@ -56,34 +43,6 @@ _TAGS: dict[str, type | tuple[type, ...]] = {
 _QUICK = YAML(typ="safe").Parser  # libyaml's, where that is installed
 # What YAML 1.1, which libyaml reads, may take to mean something else, and what is too rare to be worth a proof.
 _UNUSUAL = re.compile("[\t\x85\u2028\u2029\ufeff]|^%|^[-.]{3}|[?!|>]", re.MULTILINE)
-_NOT_JSON = re.compile("[\0\ud800-\udfff]")
-
-
-@dataclass(slots=True, eq=False)
-class Node:
-    """A value and where it stands. `items` are the nodes of a mapping or list, `keys` the places of a mapping's keys.
-
-    An alias is the node of its anchor itself, so that a value shows where it is written. `size` counts the values below
-    as though aliases were written out, `height` their depth.
-    """
-
-    position: Position
-    value: JsonValue
-    items: dict[str, Node] | list[Node] | None = None
-    keys: dict[str, Position] = field(default_factory=dict)
-    size: int = 1
-    height: int = 0
-
-    def child(self, key: object) -> Node | None:
-        if isinstance(self.items, dict):
-            return self.items.get(key) if isinstance(key, str) else None
-        if isinstance(self.items, list) and isinstance(key, int) and 0 <= key < len(self.items):
-            return self.items[key]
-        return None
-
-    def mapping(self) -> dict[str, Node]:
-        """The nodes of a mapping by key; of anything else none."""
-        return self.items if isinstance(self.items, dict) else {}
 
 
 def parse(data: bytes, report: Report, *, quick: bool = False) -> Node | None:
@@ -97,7 +56,8 @@ def parse(data: bytes, report: Report, *, quick: bool = False) -> Node | None:
     except Stop:
         return None
     usual = quick and _QUICK is not Parser and _UNUSUAL.search(text) is None
-    return _compose(text, report, pure=not usual)
+    plain = compose_plain(_QUICK(text)) if usual else None
+    return plain or _compose(text, report, pure=not usual)
 
 
 def _compose(text: str, report: Report, *, pure: bool) -> Node | None:
@@ -257,7 +217,7 @@ class _Composer:
         text: str = event.value
         if not event.style and event.tag is None:
             return self.plain(text, here)
-        if _NOT_JSON.search(text):
+        if NOT_JSON.search(text):
             self.report.add(here, "a text with a NUL or half a character in it", "remove the \\0 or \\u escape")
             return None
         tag = event.tag
@@ -273,17 +233,13 @@ class _Composer:
         return None
 
     def plain(self, text: str, here: Position) -> JsonValue:
-        """A plain scalar by the core schema: what 1.1 makes of `on`, `1_000`, `12:30` and dates stays a text."""
-        if text in _WORDS:
-            return _WORDS[text]
-        if text[0] not in _MAYBE_NUMBER or not _NUMBER.fullmatch(text):
-            return text
-        value = _number(text)
-        if value is None:
+        value = meaning(text)
+        if value is ENDLESS:
             self.report.add(
                 here, f"{text[:60]} is no number that JSON has room for", "put it in quotes if it is a text"
             )
-        return value
+            return None
+        return cast("JsonValue", value)
 
     def refuse_tag(self, tag: str, here: Position) -> None:
         name = shown(tag.replace(_CORE, "!!"))
@@ -299,18 +255,6 @@ class _Composer:
     def too_deep(self, here: Position) -> NoReturn:
         self.report.add(here, f"nested deeper than {MAX_DEPTH} levels", "flatten it")
         raise Stop
-
-
-def _number(text: str) -> int | float | None:
-    """The number that a text matching _NUMBER means; None for infinities, for what is none, and for the endless."""
-    if len(text) > MAX_DIGITS or (text[-1] in "fFnN" and "." in text):
-        return None
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    if text[:2] in ("0o", "0x"):
-        return int(text, 0)
-    value = float(text)
-    return value if isfinite(value) else None
 
 
 def _put(parent: Node, key: str, key_position: Position, node: Node) -> None:

@@ -231,9 +231,11 @@ class ZenML:
         access: Access | None = None
         for _ in range(2):
             access = await self._auth.access(access)
-            request = self._wire.request(method, f"{API}/{path}", purpose, params=params, json=body, headers=headers)
-            request.headers["Authorization"] = f"Bearer {access.token.reveal()}"  # which hides it in a dump of locals
-            answer = await self._wire.send(request, purpose)
+            answer = await self._wire.send(
+                self._wire.request(
+                    method, f"{API}/{path}", purpose, params=params, json=body, headers=headers, token=access.token
+                )
+            )
             if answer.status_code != 401:
                 break
         if answer.status_code != 200:
@@ -243,7 +245,7 @@ class ZenML:
     async def _login(self, form: Callable[[], dict[str, str]]) -> tuple[Secret, float | None]:
         """Exchange credentials for a token and the seconds that it lives."""
         request = self._wire.request("POST", f"{API}/login", Purpose.LOGIN, form=form())
-        answer = await self._wire.send(request, Purpose.LOGIN)
+        answer = await self._wire.send(request)
         if answer.status_code != 200:
             raise self._clean(from_answer(answer, Purpose.LOGIN, self._now()))
         if (found := _token(answer)) is None:
@@ -252,7 +254,7 @@ class ZenML:
 
     async def _public(self, path: str) -> Any:  # noqa: ANN401
         """The JSON at a path that needs no token, None where there is none that we understand."""
-        answer = await self._wire.send(self._wire.request("GET", path, Purpose.READ), Purpose.READ)
+        answer = await self._wire.send(self._wire.request("GET", path, Purpose.READ))
         if answer.status_code == 200 or (path == "/openapi.json" and answer.status_code < 500):
             try:
                 return json.loads(answer.content) if answer.status_code == 200 else None

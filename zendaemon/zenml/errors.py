@@ -41,7 +41,7 @@ class Answer(Protocol):
     """What we need of an answer; httpx.Response is one. Names of headers are asked for in lower case."""
 
     @property
-    def request(self) -> httpx.Request: ...
+    def url(self) -> httpx.URL: ...
 
     @property
     def status_code(self) -> int: ...
@@ -63,7 +63,7 @@ class Answer(Protocol):
 class PlainAnswer:
     """An answer as it came over the wire, its body decoded."""
 
-    request: httpx.Request
+    url: httpx.URL
     status_code: int
     headers: Mapping[str, str]
     content: bytes
@@ -281,7 +281,7 @@ def http_date(value: str) -> datetime | None:
 def _origin(answer: Answer) -> str:
     """Where a redirect leads, without what a query could carry."""
     try:
-        url = answer.request.url.join(answer.headers.get("location", ""))
+        url = answer.url.join(answer.headers.get("location", ""))
     except (httpx.InvalidURL, ValueError):
         return "an address that is none"
     host = f"[{url.host}]" if ":" in url.host else url.host

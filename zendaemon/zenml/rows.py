@@ -14,13 +14,14 @@ Row = Mapping[str, Any]
 def at(row: object, *steps: str) -> Any:  # noqa: ANN401 - JSON
     """The value at the end of these steps, None when any is missing."""
     for step in steps:
-        row = row.get(step) if isinstance(row, Mapping) else None
+        row = row.get(step) if isinstance(row, dict) else None
     return row
 
 
 def run_of(row: object) -> Run | None:
     """A run, None when the row is none."""
-    run_id, name, status = at(row, "id"), at(row, "name"), at(row, "body", "status")
+    run_id, name, body = at(row, "id"), at(row, "name"), at(row, "body")
+    status = at(body, "status")
     if not (isinstance(run_id, str) and isinstance(name, str) and isinstance(status, str)):
         return None
     return Run(
@@ -45,8 +46,10 @@ def created_of(row: object) -> datetime | None:
 def _instant(value: Any) -> datetime | None:  # noqa: ANN401 - JSON
     """An instant of the server, which sends naive UTC."""
     try:
-        found = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        found = None
+    if found is None:
         return None
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 without a proxy, for httpx: kept connections, httptools' parser, and httpx's own errors.
+"""HTTP/1.1 without a proxy, beside httpx: kept connections, httptools' parser, and httpx's own errors.
 
 httpx's transport takes 1 to 2 ms of a core for a request, most of it in layers that serve what we do not need (other
 event loops, HTTP/2, streams). This one takes 0.05 ms. What it raises says whether the request may have been sent, as
@@ -16,43 +16,42 @@ import httpx
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
 
 _DUAL_STACK_DELAY = 0.25  # seconds before the next address is tried beside the first (RFC 8305)
 _LAST = 0.5  # seconds for connections that nobody waits for any more, when all is closed
 _LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
 
 
-class Transport(httpx.AsyncBaseTransport):
+class Transport:
     """Connections to one server, each for one request at a time, kept for `keep` seconds after it.
 
     How many there are is the caller's to bound.
     """
 
-    def __init__(self, context: ssl.SSLContext, *, keep: float) -> None:
+    def __init__(self, context: ssl.SSLContext | None, *, keep: float) -> None:
         self._context = context
         self._keep = keep
         self._idle: list[_Connection] = []
         self._making: set[asyncio.Task[_Connection]] = set()
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """As httpx asks for it. Raises the leaves of httpx.TransportError."""
-        answer = await self.exchange(request)
-        return httpx.Response(answer.status, headers=answer.headers, content=b"".join(answer.body))
+    async def exchange(
+        self, url: httpx.URL, encoded: Callable[[], bytes], *, connect: float, read: float, call: float
+    ) -> RawAnswer:
+        """The answer to what `encoded` gives: some of it must come every `read` seconds, all within `call` seconds.
 
-    async def exchange(self, request: httpx.Request) -> RawAnswer:
-        """The answer without httpx's object for it, which takes as long as the way there and back."""
-        limits = request.extensions.get("timeout", {})
-        data = _encoded(request)
-        connection = self._kept() or await self._connect(request.url, limits.get("connect"))
-        exchange = connection.exchange(data, limits.get("read"))
-        del data  # it has the token in it, which a dump of locals is not to show
+        Raises the leaves of httpx.TransportError, and TimeoutError after `call`.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + call
+        connection = self._kept() or await self._connect(url, min(connect, call))
         try:
-            answer = await exchange
+            answer = await connection.exchange(encoded(), read, until)
         except BaseException:
             connection.abort()
             raise
         if answer.keeps_alive and connection.open:
-            connection.free_since = asyncio.get_running_loop().time()
+            connection.free_since = loop.time()
             self._idle.append(connection)
         else:
             connection.abort()
@@ -68,7 +67,7 @@ class Transport(httpx.AsyncBaseTransport):
             connection.abort()
         return None
 
-    async def _connect(self, url: httpx.URL, limit: float | None) -> _Connection:
+    async def _connect(self, url: httpx.URL, limit: float) -> _Connection:
         """A new connection, made beside whoever wants it: cancelled in a bad moment, asyncio would leave it open."""
         making = asyncio.get_running_loop().create_task(self._made(url, limit))
         self._making.add(making)
@@ -79,7 +78,7 @@ class Transport(httpx.AsyncBaseTransport):
             making.add_done_callback(_unwanted)
             raise
 
-    async def _made(self, url: httpx.URL, limit: float | None) -> _Connection:
+    async def _made(self, url: httpx.URL, limit: float) -> _Connection:
         secure = url.scheme == "https"
         try:
             async with asyncio.timeout(limit):
@@ -109,15 +108,6 @@ class Transport(httpx.AsyncBaseTransport):
 def _unwanted(making: asyncio.Task[_Connection]) -> None:
     if not making.cancelled() and making.exception() is None:
         making.result().abort()
-
-
-def _encoded(request: httpx.Request) -> bytes:
-    """The request as it goes over the wire. Raises LocalProtocolError where a line end would make it two."""
-    lines = [b"%b %b HTTP/1.1" % (request.method.encode(), request.url.raw_path)]
-    lines += [b"%b: %b" % header for header in request.headers.raw]
-    if any(b"\n" in line or b"\r" in line or b"\0" in line for line in lines):
-        raise httpx.LocalProtocolError("a header with a line end in it")
-    return b"\r\n".join([*lines, b"", request.content])
 
 
 class RawAnswer:
@@ -167,40 +157,52 @@ class _Connection(asyncio.Protocol):
         self.free_since = 0.0
         self._answer: RawAnswer | None = None
         self._done: asyncio.Future[None] | None = None
-        self._heard = 0.0
+        self._heard = self._read = self._until = 0.0
         self._watch: asyncio.TimerHandle | None = None
 
-    async def exchange(self, data: bytes, limit: float | None) -> RawAnswer:
-        """Send a request and return its answer, of which something must come every `limit` seconds."""
+    async def exchange(self, data: bytes, read: float, until: float) -> RawAnswer:
+        """Send a request and return its answer, of which something must come every `read` seconds."""
         if not self.open or self._transport.is_closing():  # nobody will tell again
             del data
             raise httpx.ConnectError("the connection was cut before anything was sent")
         loop = asyncio.get_running_loop()
         self._answer = answer = RawAnswer()
         self._done = done = loop.create_future()
-        self._heard = loop.time()
+        self._heard, self._read, self._until = loop.time(), read, until
         self._transport.write(data)
         del data
-        if limit is not None:
-            self._watch = loop.call_later(limit, self._listen, limit)
+        self._watch_till(min(self._heard + read, until))
         try:
             await done
         finally:
             self._answer = self._done = None
-            if self._watch is not None:
-                self._watch.cancel()
         return answer
 
-    def _listen(self, limit: float) -> None:
-        """Fail after `limit` seconds of silence."""
-        loop = asyncio.get_running_loop()
-        left = self._heard + limit - loop.time()
-        if left > 0:
-            self._watch = loop.call_later(left, self._listen, limit)
-        else:
-            self._fail(httpx.ReadTimeout(""))
+    def _watch_till(self, at: float) -> None:
+        """Look at the time by then. A timer that an earlier exchange left does, unless it comes later."""
+        if self._watch is None or self._watch.when() > at:
+            self._forget_watch()
+            self._watch = asyncio.get_running_loop().call_at(at, self._listen)
 
-    def _fail(self, error: httpx.TransportError) -> None:
+    def _listen(self) -> None:
+        """Fail after too long a silence, or altogether too long a time."""
+        self._watch = None
+        if self._done is None:
+            return
+        now, silent = asyncio.get_running_loop().time(), self._heard + self._read
+        if now >= self._until:
+            self._fail(TimeoutError())
+        elif now >= silent:
+            self._fail(httpx.ReadTimeout(""))
+        else:
+            self._watch_till(min(silent, self._until))
+
+    def _forget_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    def _fail(self, error: httpx.TransportError | TimeoutError) -> None:
         if self._done is not None and not self._done.done():
             self._done.set_exception(error)
 
@@ -231,6 +233,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.open = False
+        self._forget_watch()
         if self._answer is None or self._done is None or self._done.done():
             return
         if error is not None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
+from json import JSONEncoder
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
@@ -23,18 +25,18 @@ if TYPE_CHECKING:
 
     from pydantic import JsonValue
 
+    from zendaemon.zenml.auth import Secret
     from zendaemon.zenml.errors import Answer
 
 API = "/api/v1"
 _KEEPALIVE_SECONDS = 3  # less than the 5 s after which a server's uvicorn closes an idle connection
-_HEADERS = httpx.Headers(
-    {
-        "User-Agent": f"zendaemon/{__version__}",
-        "Accept": "application/json",
-        "Accept-Encoding": "gzip, deflate",
-        "Connection": "keep-alive",
-    }
-)
+_HEADERS = {
+    "User-Agent": f"zendaemon/{__version__}",
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip, deflate",
+    "Connection": "keep-alive",
+}
+_JSON = JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _CLOCK_GRAIN = timedelta(seconds=0.5)
 _BROKEN = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
 
@@ -96,6 +98,60 @@ def _proxy(url: str) -> str | None:
     return found if "://" in found else f"http://{found}"
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as our transport sends it or httpx's; `head` is what every such request to the URL begins with."""
+
+    method: str
+    url: httpx.URL
+    head: bytes
+    purpose: Purpose
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes = field(default=b"", repr=False)  # of a login, it is a secret
+    token: Secret | None = None
+
+    def encoded(self) -> bytes:
+        """As it goes over the wire. Raises LocalProtocolError where a line end would make it two."""
+        headers = self.all_headers()
+        lines = "".join([f"\r\n{name}: {value}" for name, value in headers.items()]).encode("latin-1")
+        count = len(headers)
+        del headers  # the token is in it, which a dump of locals is not to show
+        if b"\0" in lines or lines.count(b"\n") != count or lines.count(b"\r") != count:
+            del lines
+            raise httpx.LocalProtocolError("a header with a line end in it")
+        return b"".join((self.head, lines, b"\r\n\r\n", self.content))
+
+    def all_headers(self) -> dict[str, str]:
+        """Those that are not the same for each request to its URL."""
+        headers = dict(self.headers)
+        if self.content or self.method == "POST":
+            headers["Content-Length"] = str(len(self.content))
+        if self.token is not None:
+            headers["Authorization"] = f"Bearer {self.token.reveal()}"
+        return headers
+
+
+def head_of(method: str, url: httpx.URL) -> bytes:
+    """The first lines of a request."""
+    lines = [f"{method} {url.raw_path.decode('ascii')} HTTP/1.1", f"Host: {url.netloc.decode('ascii')}"]
+    return "\r\n".join([*lines, *(f"{name}: {value}" for name, value in _HEADERS.items())]).encode("ascii")
+
+
+def _place(method: str, url: str) -> tuple[httpx.URL, bytes]:
+    parsed = httpx.URL(url)
+    return parsed, head_of(method, parsed)
+
+
+def _for_httpx(request: Request, timeout: httpx.Timeout) -> httpx.Request:
+    return httpx.Request(
+        request.method,
+        request.url,
+        headers={**_HEADERS, **request.all_headers()},
+        content=request.content,
+        extensions={"timeout": timeout.as_dict()},
+    )
+
+
 class Wire:
     """Sends requests to one server, without a client of httpx's: it would add cookies, redirects, and half the time.
 
@@ -122,25 +178,29 @@ class Wire:
         self._within = timedelta()
         self._limits = limits
         self._slots = asyncio.Semaphore(limits.concurrency)
-        context = tls_context(ca_file)
         proxy = _proxy(self.url) if trust_env else None
-        if transport is None and proxy is None:
-            transport = Transport(context, keep=_KEEPALIVE_SECONDS)
-        self._transport = transport or httpx.AsyncHTTPTransport(
-            verify=context,
-            proxy=proxy,
-            limits=httpx.Limits(
-                max_connections=limits.concurrency,
-                max_keepalive_connections=limits.concurrency,
-                keepalive_expiry=_KEEPALIVE_SECONDS,
-            ),
+        secure = self.url.startswith("https:") or ca_file is not None or proxy is not None
+        context = tls_context(ca_file) if secure else None  # all the usual authorities are 5 MB
+        ours = Transport(context, keep=_KEEPALIVE_SECONDS) if transport is None and proxy is None else None
+        self._transport = (
+            ours
+            or transport
+            or httpx.AsyncHTTPTransport(
+                verify=context or False,
+                proxy=proxy,
+                limits=httpx.Limits(
+                    max_connections=limits.concurrency,
+                    max_keepalive_connections=limits.concurrency,
+                    keepalive_expiry=_KEEPALIVE_SECONDS,
+                ),
+            )
         )
-        self._url = lru_cache(maxsize=1024)(httpx.URL)
+        self._place = lru_cache(maxsize=1024)(_place)
 
     async def close(self) -> None:
         await self._transport.aclose()
 
-    def request(
+    def request(  # noqa: PLR0913 - what a request consists of
         self,
         method: str,
         path: str,
@@ -150,35 +210,33 @@ class Wire:
         json: JsonValue = None,
         form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> httpx.Request:
+        token: Secret | None = None,
+    ) -> Request:
         """A request for a path below the server's URL."""
-        limits = self._limits
-        read = limits.start if purpose is Purpose.START else limits.read
-        timeout = httpx.Timeout(read, connect=limits.connect, pool=limits.call)
-        request = httpx.Request(
-            method,
-            self._url(f"{self.url}{path}"),
-            params=params,
-            headers=_HEADERS,
-            json=json,
-            data=form,
-            extensions={"timeout": timeout.as_dict()},
-        )
-        request.headers.update(headers)
-        return request
+        url, head = self._place(method, f"{self.url}{path}")
+        if params:
+            url = url.copy_merge_params(params)
+            head = head_of(method, url)
+        if form is not None:
+            content, kind = urlencode(form).encode(), "application/x-www-form-urlencoded"
+        elif json is not None:
+            content, kind = _JSON.encode(json).encode(), "application/json"
+        else:
+            return Request(method, url, head, purpose, headers or {}, token=token)
+        return Request(method, url, head, purpose, {"Content-Type": kind, **(headers or {})}, content, token)
 
-    async def send(self, request: httpx.Request, purpose: Purpose) -> Answer:
+    async def send(self, request: Request) -> Answer:
         """The answer, whatever its status.
 
         A kept connection may have died meanwhile: what may be asked twice is asked again, once.
         """
+        purpose = request.purpose
         again = purpose is not Purpose.START
         async with self._slots:
             while True:
                 begin = self._now()
                 try:
-                    async with asyncio.timeout(self._limits.call):
-                        answer = await self._exchange(request)
+                    answer = await self._exchange(request)
                 except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
                     if again and isinstance(error, _BROKEN):
                         again = False
@@ -190,17 +248,24 @@ class Wire:
                 break
         raise failure
 
-    async def _exchange(self, request: httpx.Request) -> Answer:
+    async def _exchange(self, request: Request) -> Answer:
+        limits = self._limits
+        read = limits.start if request.purpose is Purpose.START else limits.read
         if isinstance(self._transport, Transport):
-            raw = await self._transport.exchange(request)
+            raw = await self._transport.exchange(
+                request.url, request.encoded, connect=limits.connect, read=read, call=limits.call
+            )
             headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw.headers}
             if "content-encoding" not in headers:
-                return PlainAnswer(request, raw.status, headers, b"".join(raw.body))
+                return PlainAnswer(request.url, raw.status, headers, b"".join(raw.body))
             answer = httpx.Response(raw.status, headers=raw.headers, content=b"".join(raw.body))
-        else:
-            answer = await self._transport.handle_async_request(request)
-        answer.request = request
-        await answer.aread()
+            answer.request = httpx.Request(request.method, request.url)
+            return answer
+        async with asyncio.timeout(limits.call):
+            asked = _for_httpx(request, httpx.Timeout(read, connect=limits.connect, pool=limits.call))
+            answer = await self._transport.handle_async_request(asked)
+            answer.request = asked
+            await answer.aread()
         return answer
 
     @property
