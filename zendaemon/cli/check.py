@@ -34,7 +34,7 @@ def command(
     except Invalid as error:
         _show_problems(error, as_json=as_json)
         raise typer.Exit(1) from None
-    warnings = _warnings(loaded.set, _channels())
+    warnings = _warnings(loaded.set, _channels(loaded.set))
     count = len(loaded.set.schedules)
     if as_json:
         print_json({"valid": True, "schedules": count, "problems": [], "warnings": warnings})
@@ -71,8 +71,12 @@ def _show_problems(error: Invalid, *, as_json: bool) -> None:
     sys.stderr.write(f"{error.message}\n")
 
 
-def _channels() -> Collection[str] | None:
-    """The channels of the settings, where they are at hand."""
+def _channels(schedules: ScheduleSet) -> Collection[str] | None:
+    """The channels of the settings, where they are at hand and any schedule names one."""
+    if not any(schedule.notify for schedule in schedules.schedules.values()):
+        return None
+    from zendaemon.settings import load_settings  # noqa: PLC0415 - as above
+
     with suppress(SettingsError):
         return load_settings().notify.keys() or None
     return None
