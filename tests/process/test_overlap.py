@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from process.daemon import Daemon, instant, model, same_runs, until
+from standin.receivers import Hook
 
 from zendaemon.demo.server import Workload
 
@@ -115,29 +117,34 @@ def test_runs_that_others_made_count_where_that_is_wanted(on: On) -> None:
     until(lambda: on.daemon.started(on.name))
 
 
-def test_a_run_that_fails_is_run_again_and_again_until_the_schedule_is_paused(on: On) -> None:
-    on.start(
-        overlap="skip",
-        on_run_failure={"retry_run": 1, "delay": "1s"},
-        pause_after_failures=2,
-    )
-    for _ in range(2):
-        [first] = until(lambda: [run for run in on.runs() if run["body"]["status"] == "initializing"])
-        on.move(first, "failed")
-        [second] = until(lambda name=first["name"]: [run for run in on.runs() if run["name"] == f"{name}-r1"])
-        on.move(second, "failed")
-    paused = on.daemon.wait_for("schedule.paused", schedule=on.name, by="failures")
-    assert "the runs of 2 fires in a row failed" in paused["note"]
-    until(lambda: on.rows("skipped", "paused"))
-    rows = on.rows("started")
-    assert [len(row["earlier_runs"]) for row in rows] == [1, 1]
-    assert sorted(run["name"] for run in on.runs()) == sorted(
-        name for row in rows for name in (row["run_name"], row["earlier_runs"][0]["run_name"])
-    )
-    assert len(on.runs()) == 4
-    assert on.daemon.status()["counts"]["paused"] == 1
-    assert on.daemon.command("resume", on.name).returncode == 0
-    until(lambda: len(on.runs()) == 5)
+def test_a_run_that_fails_is_run_again_until_the_schedule_is_paused_and_that_is_told(on: On, tmp_path: Path) -> None:
+    with Hook() as hook:
+        config = tmp_path / "zendaemon.toml"
+        config.write_text(f'[notify.hook]\nwebhook = "{hook.url}/in"\n')
+        on.daemon.settings["config"] = config
+        on.start(overlap="skip", on_run_failure={"retry_run": 1, "delay": "1s"}, pause_after_failures=2)
+        for _ in range(2):
+            [first] = until(lambda: [run for run in on.runs() if run["body"]["status"] == "initializing"])
+            on.move(first, "failed")
+            [second] = until(lambda name=first["name"]: [run for run in on.runs() if run["name"] == f"{name}-r1"])
+            on.move(second, "failed")
+        paused = on.daemon.wait_for("schedule.paused", schedule=on.name, by="failures")
+        assert "the runs of 2 fires in a row failed" in paused["note"]
+        until(lambda: on.rows("skipped", "paused"))
+        rows = on.rows("started")
+        assert [len(row["earlier_runs"]) for row in rows] == [1, 1]
+        names = {name for row in rows for name in (row["run_name"], row["earlier_runs"][0]["run_name"])}
+        assert {run["name"] for run in on.runs()} == names
+        assert len(on.runs()) == 4
+        assert on.daemon.status()["counts"]["paused"] == 1
+        told = until(lambda: [alert for alert in alerts(hook) if alert["kind"] == "paused"])
+        assert told[0]["schedules"] == [on.name]
+        assert on.daemon.command("resume", on.name).returncode == 0
+        until(lambda: len(on.runs()) == 5)
+
+
+def alerts(hook: Hook) -> list[dict[str, Any]]:
+    return [json.loads(post.body)["data"] for post in hook.taken]
 
 
 def test_a_next_run_over_a_kill(on: On) -> None:
