@@ -44,7 +44,7 @@ def policies(timeline: Timeline, segments: Mapping[str, list[Segment]]) -> Itera
     """Every policy that was not followed, in words."""
     for name, rows in timeline.by_name.items():
         yield from _skipped_overlap(timeline, name, rows)
-        yield from _claimed_in_overlap(timeline, name, rows)
+        yield from _claimed_in_overlap(timeline, rows)
         yield from _limit(timeline, name, rows)
         yield from _exclude(timeline, name, rows)
         yield from _held_too_long(timeline, name, rows, segments.get(name, []))
@@ -52,27 +52,41 @@ def policies(timeline: Timeline, segments: Mapping[str, list[Segment]]) -> Itera
 
 
 def _skipped_overlap(timeline: Timeline, name: str, rows: list[Row]) -> Iterator[str]:
-    """What was skipped had a claim or an active run before it, or one of which the daemon could not know better."""
+    """What was skipped when it came due had a claim before it, or a run was to follow a failed one; with `buffer_one`,
+    whose schedule goes, a run was active as far as the daemon could know. What was skipped when it was about to start
+    had an active run, as the server knows.
+    """
     for row in rows:
         if (row.state, row.reason) != ("skipped", "overlap"):
             continue
-        if not any(held.begin <= row.made and held.end >= row.made - _COMMIT for _, held in timeline.held(name)):
-            yield f"{row}: no run was active and no claim open"
+        if row.was_claimed:
+            if not any(_was_active(timeline, other, row.made, row.closed) for other in rows if other is not row):
+                yield f"{row}: no run was active"
+        else:
+            parts = timeline.in_force(name, row.made - _COMMIT, row.made)
+            buffers = any(part is not None and part.overlap == "buffer_one" for part in parts)
+            known = timeline.held(name) if buffers else timeline.claims(name)
+            if not any(held.begin <= row.made and held.end >= row.made - _COMMIT for _, held in known):
+                yield f"{row}: no claim was open"
 
 
-def _claimed_in_overlap(timeline: Timeline, name: str, rows: list[Row]) -> Iterator[str]:
-    """Nothing is claimed while there is a run or a claim, where all that may be in force forbids it."""
-    known = timeline.held(name)
+def _was_active(timeline: Timeline, row: Row, begin: float, end: float) -> bool:
+    """Whether a run of this fire that the daemon had on record was active at the server at some time between these."""
+    for claim in row.claims:
+        run = timeline.runs.get(claim.run_id or "")
+        if claim.state == "started" and run is not None and claim.end <= end and run.at <= end and run.ended >= begin:
+            return True
+    return False
+
+
+def _claimed_in_overlap(timeline: Timeline, rows: list[Row]) -> Iterator[str]:
+    """Nothing is claimed while there is a claim, or a run to follow a failed one, where all in force forbids it."""
+    stages = [(row, stage) for row in rows if not row.manual for stage in (*row.claims, *row.retries)]
     for row in rows:
         if row.manual or not row.was_claimed or not _all(timeline, row, lambda it: it.overlap in _FORBIDDEN):
             continue
-        for other, _ in known:
-            if other.id >= row.id:
-                continue
-            run = timeline.runs.get(other.run_id or "")
-            active = run is not None and not run.foreign and other.state == "started" and run.active(row.made)
-            given_up = row.made - other.closed > 2 * 86_400 - 3600 - timeline.steps
-            if other.closed > row.made or (active and not given_up):
+        for other, stage in stages:
+            if other.id < row.id and stage.begin <= row.made < stage.end:
                 yield f"{row} was claimed while there was {other}"
 
 

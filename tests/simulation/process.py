@@ -58,16 +58,16 @@ NEVER_RESOLVED = timedelta(hours=8)
 
 
 _WITNESS = """
-create table witness (id integer primary key, made real not null, closed real);
+create table witness (row integer not null, at real not null, state text, run_id text, run_status text, retry_at text);
 create trigger row_made after insert on fires begin
-    insert into witness
-    values (new.id, true_seconds(), case new.state when 'claimed' then null else true_seconds() end);
+    insert into witness values (new.id, true_seconds(), new.state, new.run_id, new.run_status, new.retry_at);
 end;
-create trigger row_closed after update of state on fires when old.state = 'claimed' and new.state <> 'claimed' begin
-    update witness set closed = true_seconds() where id = new.id;
+create trigger row_changed after update of state, run_status, retry_at on fires
+when old.state <> new.state or old.run_status is not new.run_status or old.retry_at is not new.retry_at begin
+    insert into witness values (new.id, true_seconds(), new.state, new.run_id, new.run_status, new.retry_at);
 end;
 """
-"""What the oracle knows of when a row was made and closed, by no clock of the daemon's."""
+"""What the oracle knows of when a row was made, closed and claimed again, by no clock of the daemon's."""
 
 
 class Disk:

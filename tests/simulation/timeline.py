@@ -6,27 +6,28 @@ daemon's clock matters only for when a fire time had come.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from simulation.world import Apply, Life, World
 
     from zendaemon.core.schedule import Schedule
 
 _SELECT = (
-    "select id, schedule, fire_time, manual, state, reason, message, run_id, run_name, attempts, claimed_at,"
-    " decided_at, through, rule, witness.made, witness.closed"
-    " from fires join witness using (id) order by schedule, fire_time, id"
+    "select id, schedule, fire_time, manual, state, reason, message, run_id, run_name, run_status, attempts,"
+    " claimed_at, decided_at, through, rule, earlier_runs from fires order by schedule, fire_time, id"
 )
+_WITNESS = "select row, at, state, run_id, retry_at is not null from witness order by row, rowid"
 _STOPPING = 40.0
 """How long a process that is told to stop may take for it; it decides nothing meanwhile."""
 _UPSET = 60.0
@@ -40,8 +41,25 @@ _GIVEN_UP = 30 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """A row was `claimed`, or `due` for another run after one that failed, from `begin` to `end` in true time.
+
+    A claim ended in this `state`, `claimed` while it is open; `run_id` is the run that the row had then.
+    """
+
+    begin: float
+    end: float
+    state: str = "claimed"
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the table `fires`. It was `made` and `closed` at these moments of true time."""
+    """A row of the table `fires`. It was `made` and first `closed` at these moments of true time.
+
+    `claims` are all that were made of it, the first one first, and `retries` when it was to be run again. `run_ids` are
+    its runs, `names` their names, those that failed before the last one among them.
+    """
 
     id: int
     schedule: str
@@ -52,6 +70,7 @@ class Row:
     message: str | None
     run_id: str | None
     run_name: str | None
+    run_status: str | None
     attempts: int
     claimed_at: datetime | None
     decided_at: datetime | None
@@ -59,6 +78,10 @@ class Row:
     rule: str | None
     made: float
     closed: float
+    claims: tuple[Stage, ...]
+    retries: tuple[Stage, ...]
+    run_ids: tuple[str, ...]
+    names: tuple[str, ...]
 
     @property
     def last(self) -> datetime:
@@ -73,16 +96,52 @@ class Row:
         return f"{self.schedule} {self.fire_time:%Y-%m-%d %H:%M:%S}{end} {self.state} {self.reason or ''}".rstrip()
 
 
+Seen = tuple[float, str, str | None, bool]
+
+
 def read_rows(disk: sqlite3.Connection) -> list[Row]:
-    return [_row(*values) for values in disk.execute(_SELECT)]
+    seen: defaultdict[int, list[Seen]] = defaultdict(list)
+    for row_id, *what in disk.execute(_WITNESS):
+        seen[row_id].append((what[0], what[1], what[2], bool(what[3])))
+    return [_row(seen[values[0]], *values) for values in disk.execute(_SELECT)]
 
 
-def _row(*values: Any) -> Row:  # noqa: ANN401 - columns
-    row_id, schedule, fire_time, manual, *told, claimed, decided, through, rule, made, closed = values
+def _row(seen: list[Seen], *values: Any) -> Row:  # noqa: ANN401 - columns
+    row_id, schedule, fire_time, manual, *told, claimed, decided, through, rule, earlier = values
     at = _instant(fire_time)
     assert at is not None
-    times = (_instant(claimed), _instant(decided), _instant(through))
-    return Row(row_id, schedule, at, bool(manual), *told, *times, rule, made, inf if closed is None else closed)
+    before = json.loads(earlier) if earlier else []
+    *_, run_id, run_name, _, _ = told
+    return Row(
+        row_id,
+        schedule,
+        at,
+        bool(manual),
+        *told,
+        _instant(claimed),
+        _instant(decided),
+        _instant(through),
+        rule,
+        seen[0][0],
+        next((at for at, state, _, _ in seen if state != "claimed"), inf),
+        tuple(_stages(seen, lambda it: it[1] == "claimed")),
+        tuple(_stages(seen, lambda it: it[3])),
+        tuple(run for run in (*(run["run_id"] for run in before), run_id) if run),
+        tuple(name for name in (*(run["run_name"] for run in before), run_name) if name),
+    )
+
+
+def _stages(seen: list[Seen], such: Callable[[Seen], bool]) -> Iterator[Stage]:
+    """The stretches in which a row was such."""
+    begin: float | None = None
+    for one in seen:
+        if begin is None and such(one):
+            begin = one[0]
+        elif begin is not None and not such(one):
+            yield Stage(begin, one[0], one[1], one[2])
+            begin = None
+    if begin is not None:
+        yield Stage(begin, inf)
 
 
 def _instant(text: str | None) -> datetime | None:
@@ -130,6 +189,7 @@ class Timeline:
             self.by_name[row.schedule].append(row)
         self.steps = sum(abs(after - before) for (_, before), (_, after) in pairwise(world.offsets))
         self._held: dict[str, list[tuple[Row, Held]]] = {}
+        self._claims: dict[str, list[tuple[Row, Held]]] = {}
 
     @cached_property
     def calms(self) -> list[Calm]:
@@ -170,20 +230,30 @@ class Timeline:
                 end = apply.done
         return found
 
+    def claims(self, name: str) -> list[tuple[Row, Held]]:
+        """Claims, and runs that were to follow failed ones, and till when the daemon may have thought so; by row."""
+        if name not in self._claims:
+            stages = ((row, it) for row in self.by_name[name] for it in (*row.claims, *row.retries))
+            self._claims[name] = [(row, Held(it.begin, self._known(it.end, lambda _: _RECORDED))) for row, it in stages]
+        return self._claims[name]
+
     def held(self, name: str) -> list[tuple[Row, Held]]:
-        """What kept the schedule busy, and for how long the daemon may have thought so; by the row's id."""
+        """The same, and active runs."""
         if name not in self._held:
-            self._held[name] = [(row, held) for row in self.by_name[name] for held in self._of(row)]
+            runs = [(row, held) for row in self.by_name[name] for held in self._runs_of(row)]
+            self._held[name] = [*self.claims(name), *runs]
         return self._held[name]
 
-    def _of(self, row: Row) -> Iterator[Held]:
-        if not row.was_claimed:
-            return
-        end = self._known(row.closed, lambda _: _RECORDED)
-        if row.state == "started" and (run := self.runs.get(row.run_id or "")) is not None:
-            ended = min(max(run.ended, row.closed), row.closed + _GIVEN_UP + self.steps)
-            end = max(end, self._known(ended, lambda at: self._interval(at - row.closed) + _LOOKED_AT))
-        yield Held(row.made, end)
+    def _runs_of(self, row: Row) -> Iterator[Held]:
+        for claim in row.claims:
+            run = self.runs.get(claim.run_id or "")
+            if claim.state == "started" and run is not None:
+                ended = min(max(run.ended, claim.end), claim.end + _GIVEN_UP + self.steps)
+                needs = partial(self._looks_within, claim.end)
+                yield Held(claim.end, self._known(ended, needs))
+
+    def _looks_within(self, begun: float, at: float) -> float:
+        return self._interval(at - begun) + _LOOKED_AT
 
     def _interval(self, age: float) -> float:
         return min(_LAST_LOOK, max(_FIRST_LOOK, (age + self.steps) / 10))
