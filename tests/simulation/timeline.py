@@ -7,18 +7,20 @@ daemon's clock matters only for when a fire time had come.
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from itertools import pairwise
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Iterator
 
+    from simulation.server import Made
     from simulation.world import Apply, Life, World
 
     from zendaemon.core.schedule import Schedule
@@ -27,7 +29,7 @@ _SELECT = (
     "select id, schedule, fire_time, manual, state, reason, message, run_id, run_name, run_status, attempts,"
     " claimed_at, decided_at, through, rule, earlier_runs from fires order by schedule, fire_time, id"
 )
-_WITNESS = "select row, at, state, run_id, retry_at is not null from witness order by row, rowid"
+_WITNESS = "select row, at, state, run_id, run_status, retry_at is not null from witness order by row, rowid"
 _STOPPING = 40.0
 """How long a process that is told to stop may take for it; it decides nothing meanwhile."""
 _UPSET = 60.0
@@ -37,7 +39,14 @@ _RECORDED = 60.0
 _LOOKED_AT = 180.0
 """How much later than it wants to the daemon may look at a run."""
 _FIRST_LOOK, _LAST_LOOK = 600.0, 4 * 3600.0
-_GIVEN_UP = 30 * 86_400.0
+COMMIT = 60.0
+"""How long before a row is made it may have been decided: a slow disk takes half a minute."""
+IN_HAND = 250.0
+"""A start that is sent already may have to log in and be sent again."""
+_NEXT_RUN = re.compile(r"-r\d+$")
+GIVEN_UP = 30 * 86_400.0
+LOOKS = 900.0
+"""After so long the daemon has looked at the clocks, also when it slept: simulation.process.TICK."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,16 @@ class Stage:
     end: float
     state: str = "claimed"
     run_id: str | None = None
+
+
+class Seen(NamedTuple):
+    """What was on disk from this moment of true time on; `due` while another run was to follow a failed one."""
+
+    at: float
+    state: str
+    run_id: str | None
+    run_status: str | None
+    due: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +101,7 @@ class Row:
     retries: tuple[Stage, ...]
     run_ids: tuple[str, ...]
     names: tuple[str, ...]
+    seen: tuple[Seen, ...]
 
     @property
     def last(self) -> datetime:
@@ -96,14 +116,16 @@ class Row:
         return f"{self.schedule} {self.fire_time:%Y-%m-%d %H:%M:%S}{end} {self.state} {self.reason or ''}".rstrip()
 
 
-Seen = tuple[float, str, str | None, bool]
-
-
 def read_rows(disk: sqlite3.Connection) -> list[Row]:
     seen: defaultdict[int, list[Seen]] = defaultdict(list)
     for row_id, *what in disk.execute(_WITNESS):
-        seen[row_id].append((what[0], what[1], what[2], bool(what[3])))
+        seen[row_id].append(Seen(*what[:4], bool(what[4])))
     return [_row(seen[values[0]], *values) for values in disk.execute(_SELECT)]
+
+
+def read_pauses(disk: sqlite3.Connection) -> Iterator[tuple[str, float, datetime]]:
+    for name, at, since in disk.execute("select schedule, at, since from pauses_witness order by rowid"):
+        yield name, at, datetime.fromisoformat(since).replace(tzinfo=UTC)
 
 
 def _row(seen: list[Seen], *values: Any) -> Row:  # noqa: ANN401 - columns
@@ -122,12 +144,13 @@ def _row(seen: list[Seen], *values: Any) -> Row:  # noqa: ANN401 - columns
         _instant(decided),
         _instant(through),
         rule,
-        seen[0][0],
-        next((at for at, state, _, _ in seen if state != "claimed"), inf),
-        tuple(_stages(seen, lambda it: it[1] == "claimed")),
-        tuple(_stages(seen, lambda it: it[3])),
+        seen[0].at,
+        next((it.at for it in seen if it.state != "claimed"), inf),
+        tuple(_stages(seen, lambda it: it.state == "claimed")),
+        tuple(_stages(seen, lambda it: it.due)),
         tuple(run for run in (*(run["run_id"] for run in before), run_id) if run),
         tuple(name for name in (*(run["run_name"] for run in before), run_name) if name),
+        tuple(seen),
     )
 
 
@@ -136,9 +159,9 @@ def _stages(seen: list[Seen], such: Callable[[Seen], bool]) -> Iterator[Stage]:
     begin: float | None = None
     for one in seen:
         if begin is None and such(one):
-            begin = one[0]
+            begin = one.at
         elif begin is not None and not such(one):
-            yield Stage(begin, one[0], one[1], one[2])
+            yield Stage(begin, one.at, one.state, one.run_id)
             begin = None
     if begin is not None:
         yield Stage(begin, inf)
@@ -177,11 +200,24 @@ class Held:
     end: float
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A claim that ended with a run of its own."""
+
+    row: Row
+    claim: Stage
+    run: Made
+
+
 class Timeline:
     """The seed that `world` has lived through, and the rows that it left."""
 
-    def __init__(self, world: World, rows: list[Row]) -> None:
+    def __init__(self, world: World, rows: list[Row], pauses: Iterable[tuple[str, float, datetime]]) -> None:
         self.world = world
+        self.pauses: defaultdict[str, list[tuple[float, datetime]]] = defaultdict(list)
+        """When a schedule was paused since its runs failed, and since when by the daemon's clock."""
+        for name, at, since in pauses:
+            self.pauses[name].append((at, since))
         self.rows = rows
         self.runs = {run.id: run for run in world.server.made}
         self.by_name: defaultdict[str, list[Row]] = defaultdict(list)
@@ -190,6 +226,7 @@ class Timeline:
         self.steps = sum(abs(after - before) for (_, before), (_, after) in pairwise(world.offsets))
         self._held: dict[str, list[tuple[Row, Held]]] = {}
         self._claims: dict[str, list[tuple[Row, Held]]] = {}
+        self._starts: dict[str, list[Start]] = {}
 
     @cached_property
     def calms(self) -> list[Calm]:
@@ -230,6 +267,34 @@ class Timeline:
                 end = apply.done
         return found
 
+    def surely(self, name: str, since: float, until: float) -> Schedule | None:
+        """The schedule, where only one definition of it can have been in force between these."""
+        found = self.in_force(name, since, until)
+        return found[0] if found and all(other is found[0] for other in found) else None
+
+    def calm_at(self, at: float) -> Calm | None:
+        return next((calm for calm in self.calms if calm.begin <= at <= calm.end), None)
+
+    def disk_fails(self, begin: float, end: float) -> bool:
+        """Whether the disk may have failed between these, so that it had what the daemon did not know of."""
+        bad = (trouble for trouble in self.world.scenario.troubles if "disk" in trouble.kinds)
+        return any(trouble.begin <= end and trouble.end >= begin for trouble in bad)
+
+    def starts(self, name: str) -> list[Start]:
+        """All that became of a schedule's claims, by row; a claim for another run may have left the one before."""
+        if name not in self._starts:
+            self._starts[name] = list(self._all_starts(name))
+        return self._starts[name]
+
+    def _all_starts(self, name: str) -> Iterator[Start]:
+        for row in self.by_name[name]:
+            known = set()
+            for claim in row.claims:
+                run = self.runs.get(claim.run_id or "")
+                if claim.state == "started" and run is not None and run.id not in known:
+                    known.add(run.id)
+                    yield Start(row, claim, run)
+
     def claims(self, name: str) -> list[tuple[Row, Held]]:
         """Claims, and runs that were to follow failed ones, and till when the daemon may have thought so; by row."""
         if name not in self._claims:
@@ -240,19 +305,22 @@ class Timeline:
     def held(self, name: str) -> list[tuple[Row, Held]]:
         """The same, and active runs."""
         if name not in self._held:
-            runs = [(row, held) for row in self.by_name[name] for held in self._runs_of(row)]
+            runs = [(start.row, self._run_of(start)) for start in self.starts(name)]
             self._held[name] = [*self.claims(name), *runs]
         return self._held[name]
 
-    def _runs_of(self, row: Row) -> Iterator[Held]:
-        for claim in row.claims:
-            run = self.runs.get(claim.run_id or "")
-            if claim.state == "started" and run is not None:
-                ended = min(max(run.ended, claim.end), claim.end + _GIVEN_UP + self.steps)
-                needs = partial(self._looks_within, claim.end)
-                yield Held(claim.end, self._known(ended, needs))
+    def _run_of(self, start: Start) -> Held:
+        begun = start.claim.end
+        counts = min(GIVEN_UP, self._longest_timeout(start.row.schedule) + LOOKS) + self.steps
+        ended = min(max(start.run.ended, begun), begun + counts)
+        return Held(begun, self._known(ended, partial(self.seen_within, begun)))
 
-    def _looks_within(self, begun: float, at: float) -> float:
+    def _longest_timeout(self, name: str) -> float:
+        found = (apply.schedules.schedules.get(name) for apply in self.world.applies)
+        return max((it.overlap_timeout.total_seconds() for it in found if it is not None), default=0.0)
+
+    def seen_within(self, begun: float, at: float) -> float:
+        """How long it may take in calm until the end of a run is seen that began and ended then."""
         return self._interval(at - begun) + _LOOKED_AT
 
     def _interval(self, age: float) -> float:
@@ -270,6 +338,16 @@ class Timeline:
         """What is left of a stretch for a schedule that may have troubles of its own."""
         troubles = self.world.scenario.troubles_of(name)
         return without(calm.begin, calm.end, [(trouble.begin, trouble.end) for trouble in troubles])
+
+
+def first_name(run: str) -> str:
+    """The name of the fire's first run."""
+    return _NEXT_RUN.sub("", run)
+
+
+def waits(schedule: Schedule) -> bool:
+    """Whether its claimed fires may have to wait for runs to end."""
+    return schedule.overlap in ("buffer_one", "cancel_running") or bool(schedule.depends_on)
 
 
 def without(begin: float, end: float, holes: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
