@@ -114,6 +114,18 @@ async def test_a_next_run_comes_once_over_a_crash(world: World, when: str) -> No
     assert len(world.rows) == 1
 
 
+async def test_a_run_that_failed_before_anybody_knew_of_it_is_followed_by_another(world: World) -> None:
+    world.server.script(standins.slow(30))
+    async with world.daemon(schedule(**AGAIN)) as daemon:
+        daemon.wake(seconds=6)
+        await until(lambda: RUN in world.server.runs)
+    end(world, RUN, "failed")
+    async with world.daemon(schedule(**AGAIN)):
+        await ended(world, f"{RUN}-r1", "completed")
+        await until(lambda: world.rows[0].run_status == "completed")
+    assert world.server.creations == [RUN, f"{RUN}-r1"]
+
+
 async def test_a_claim_that_a_disk_took_and_reported_as_failed_starts_one_run(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -151,7 +151,7 @@ def outcomes(connection: Connection, name: str, count: int) -> list[Fire]:
     """The latest `count` fires whose runs succeeded or failed for good, the latest first; none by hand."""
     ended = fires.c.run_status.in_([*SUCCEEDED, *FAILED])
     wanted = (fires.c.schedule == name, fires.c.state == FireState.STARTED.value, ended, fires.c.retry_at.is_(None))
-    return _latest(connection, count, *wanted, ~fires.c.manual)
+    return _latest(connection, count, *wanted, ~fires.c.manual, ~fires.c.followed)
 
 
 def last_decided(connection: Connection, name: str) -> Fire | None:
