@@ -36,7 +36,7 @@ def dependencies(timeline: Timeline) -> Iterator[str]:
 
 
 def _always(timeline: Timeline, row: Row, until: float) -> tuple[list[Schedule], set[str]]:
-    """What the schedule may have been since the claim, and on what each of that depends; empty where it was perhaps not."""
+    """What the schedule may have been since the claim, and on what all of that depends; nothing if it was perhaps gone."""
     parts = timeline.in_force(row.schedule, row.made - COMMIT, until)
     found = [part for part in parts if part is not None]
     if not found or len(found) < len(parts):

@@ -150,9 +150,9 @@ def _outcomes(rows: list[Row], at: float) -> list[tuple[Row, Seen]]:
     found = []
     for row in rows:
         seen = next((it for it in reversed(row.seen) if it.at <= at), None)
-        if seen is not None and not row.manual and seen.state == "started" and not seen.due:
-            if seen.run_status in ("completed", "failed"):
-                found.append((row, seen))
+        final = seen is not None and seen.state == "started" and not seen.due and not row.manual
+        if seen is not None and final and seen.run_status in ("completed", "failed"):
+            found.append((row, seen))
     return sorted(found, key=lambda it: (it[0].last, it[0].id), reverse=True)
 
 

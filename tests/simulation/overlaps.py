@@ -1,7 +1,7 @@
 """Whether `overlap` was followed, by what the server knew at each moment, and in which order runs were stopped for it.
 
-As simulation.oracle, with none of the daemon's code. What an earlier process or definition had in hand may be older than
-the policy; so a rule is asked for only where all that may have been in force since the claim has it.
+As simulation.oracle, with none of the daemon's code. What was in hand may be older than the policy; so a rule is asked
+for only where all that may have been in force since the claim has it.
 """
 
 from __future__ import annotations

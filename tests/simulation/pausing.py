@@ -1,8 +1,8 @@
 """Whether a schedule started nothing while it was paused, and only then skipped what was due.
 
 As simulation.oracle, with none of the daemon's code: what is known is what operators asked for and were told, and when
-the disk had a pause after failures, for which simulation.follow_ups wants a cause. Of a call whose process was killed, nobody knows whether it was done, and so both may
-be true from then on.
+the disk had a pause after failures, for which simulation.follow_ups wants a cause. Of a call whose process was killed,
+nobody knows whether it was done, and so both may be true from then on.
 """
 
 from __future__ import annotations

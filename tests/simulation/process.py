@@ -74,7 +74,8 @@ create trigger pause_changed after update on pauses when new.by = 'failures' and
     insert into pauses_witness values (new.schedule, true_seconds(), new.since);
 end;
 """
-"""What the oracle knows of when a row was made, closed and claimed again, and a pause by failures made, by no clock of the daemon's."""
+"""What the oracle knows of when a row was made, closed and claimed again, and of when a schedule was paused after
+failures, by no clock of the daemon's."""
 
 
 class Disk:

@@ -325,7 +325,7 @@ def _schedule(draw: Random, late: Random, name: str, version: str, begin: dateti
 
 
 def _with_what_follows(draw: Random, found: Scenario) -> Scenario:
-    """The same with keys about runs: whose overlap counts and how long, what follows failures, and what waits for what."""
+    """The same with keys about runs: whose overlap counts, and how long; what follows failures; what waits for what."""
     keys: dict[tuple[str, object], dict[str, Any]] = {}
     made: dict[tuple[int, tuple[str, ...]], Schedule] = {}
     reloads = []
