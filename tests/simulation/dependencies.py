@@ -24,7 +24,7 @@ def dependencies(timeline: Timeline) -> Iterator[str]:
     first: dict[str, float] = {}
     for at, _, _, run in timeline.world.requests:
         first.setdefault(run, at)
-    for rows in timeline.by_name.values():
+    for rows in list(timeline.by_name.values()):
         for row in rows:
             if row.manual or not row.was_claimed:
                 continue
@@ -36,7 +36,7 @@ def dependencies(timeline: Timeline) -> Iterator[str]:
 
 
 def _always(timeline: Timeline, row: Row, until: float) -> tuple[list[Schedule], set[str]]:
-    """What the schedule may have been since the claim, and on what all of that depends; nothing if it was perhaps gone."""
+    """What the schedule may have been since the claim, and on what all of that depends; nothing if perhaps gone."""
     parts = timeline.in_force(row.schedule, row.made - COMMIT, until)
     found = [part for part in parts if part is not None]
     if not found or len(found) < len(parts):

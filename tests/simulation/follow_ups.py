@@ -31,7 +31,7 @@ def follow_ups(timeline: Timeline) -> Iterator[str]:
     for at, _, _, run in timeline.world.requests:
         sent.setdefault(run, []).append(at)
     first = sorted(times[0] for times in sent.values())
-    for name, rows in timeline.by_name.items():
+    for name, rows in list(timeline.by_name.items()):
         known: list[Known] = learned(timeline, name)
         for row in rows:
             yield from _statuses(timeline, row)

@@ -25,7 +25,7 @@ _ONE_AT_ONCE = ("skip", "buffer_one", "cancel_running")
 
 def overlaps(timeline: Timeline) -> Iterator[str]:
     """Every breach of `overlap`, in words."""
-    for name, rows in timeline.by_name.items():
+    for name, rows in list(timeline.by_name.items()):
         yield from _skipped(timeline, name, rows)
         yield from _claimed(timeline, rows)
         yield from _two_at_once(timeline, name)
@@ -141,7 +141,7 @@ def _gave_way(timeline: Timeline, name: str, rows: list[Row]) -> Iterator[str]:
 def _stopped(timeline: Timeline) -> Iterator[str]:
     """A run is stopped only for a fire of its schedule that is to be started in its place; and none ends otherwise."""
     stops = timeline.world.server.stopped
-    for name, rows in timeline.by_name.items():
+    for name, rows in list(timeline.by_name.items()):
         ours = {run for row in rows for run in row.run_ids}
         for at, run in stops:
             if run.id in ours and not any(_stops(timeline, row, run, at) for row in rows):

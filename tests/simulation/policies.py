@@ -37,7 +37,7 @@ with its first request, since only what has failed before comes after theirs. Th
 
 def policies(timeline: Timeline, segments: Mapping[str, list[Segment]]) -> Iterator[str]:
     """Every policy that was not followed, in words."""
-    for name, rows in timeline.by_name.items():
+    for name, rows in list(timeline.by_name.items()):
         yield from _limit(timeline, name, rows)
         yield from _exclude(timeline, name, rows)
         yield from _held_too_long(timeline, name, rows, segments.get(name, []))
