@@ -235,7 +235,7 @@ class Engine:
                 watermarks[name] = decided.watermark
             behind.update([name] if decided.more else [])
             if decided.held:
-                self._runs.hurry(self.activity.hold(schedule, now))
+                self._runs.hurry(self.activity.hold(schedule))
             if len(planned) >= enough:
                 await self._claim(planned, watermarks, known)
                 planned, watermarks, enough = [], {}, _CLAIMS
