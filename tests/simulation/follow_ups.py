@@ -150,10 +150,13 @@ def _outcomes(rows: list[Row], at: float) -> list[tuple[Row, Seen]]:
     found = []
     for row in rows:
         seen = next((it for it in reversed(row.seen) if it.at <= at), None)
-        final = seen is not None and seen.state == "started" and not seen.due and not row.manual
-        if seen is not None and final and seen.run_status in ("completed", "failed"):
+        if seen is not None and not row.manual and _final(seen) and seen.run_status in ("completed", "failed"):
             found.append((row, seen))
     return sorted(found, key=lambda it: (it[0].last, it[0].id), reverse=True)
+
+
+def _final(seen: Seen) -> bool:
+    return seen.state == "started" and not seen.due and not seen.followed
 
 
 def _in_a_row(rows: list[Row], at: float, count: int) -> list[tuple[Row, Seen]]:
@@ -186,7 +189,7 @@ def _paused_in_calm(timeline: Timeline, name: str, rows: list[Row], known: list[
     for row in rows:
         for seen in row.seen:
             at, until = seen.at, seen.at + _RECORDED
-            if (seen.state, seen.run_status, seen.due) != ("started", "failed", False) or row.manual:
+            if row.manual or not _final(seen) or seen.run_status != "failed":
                 continue
             calm, schedule = timeline.calm_at(at), timeline.surely(name, at, until)
             if calm is None or until > calm.end or schedule is None or not schedule.pause_after_failures:

@@ -37,8 +37,8 @@ def _skipped(timeline: Timeline, name: str, rows: list[Row]) -> Iterator[str]:
     """What was skipped had a cause.
 
     When it came due: a claim, or a run to follow a failed one; where a schedule goes that buffers, a run that was
-    active as far as the daemon could know. When it was about to start: an active run as the server knows, or a later
-    fire that took its place.
+    active as far as the daemon could know. When it was about to start: an active run as the server knows, one
+    to follow a failed one, or a later fire that took its place.
     """
     for row in rows:
         if (row.state, row.reason) != ("skipped", "overlap"):
@@ -68,6 +68,9 @@ def _cause(timeline: Timeline, row: Row, part: Schedule | None) -> bool:
         of_pipeline = (run for run in made if run.id not in row.run_ids and (run.alike or not run.foreign))
         if any(run.at <= row.closed and run.ended >= row.made > run.at - counts for run in of_pipeline):
             return any(row.made - run.at < counts + COMMIT for run in made)
+    others = (other for other in timeline.by_name[row.schedule] if other is not row)
+    if any(due.begin <= row.closed and due.end >= row.made for other in others for due in other.retries):
+        return part.overlap == "skip"
     return part.overlap == "skip" and any(
         start.row is not row
         and start.claim.end <= row.closed

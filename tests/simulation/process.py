@@ -58,13 +58,17 @@ NEVER_RESOLVED = timedelta(hours=8)
 
 
 _WITNESS = """
-create table witness (row integer not null, at real not null, state text, run_id text, run_status text, retry_at text);
+create table witness (row integer not null, at real not null, state text, run_id text, run_status text, retry_at text,
+    followed int);
 create trigger row_made after insert on fires begin
-    insert into witness values (new.id, true_seconds(), new.state, new.run_id, new.run_status, new.retry_at);
+    insert into witness values (new.id, true_seconds(), new.state, new.run_id, new.run_status, new.retry_at,
+        new.followed);
 end;
-create trigger row_changed after update of state, run_status, retry_at on fires
-when old.state <> new.state or old.run_status is not new.run_status or old.retry_at is not new.retry_at begin
-    insert into witness values (new.id, true_seconds(), new.state, new.run_id, new.run_status, new.retry_at);
+create trigger row_changed after update of state, run_status, retry_at, followed on fires
+when old.state <> new.state or old.run_status is not new.run_status or old.retry_at is not new.retry_at
+or old.followed is not new.followed begin
+    insert into witness values (new.id, true_seconds(), new.state, new.run_id, new.run_status, new.retry_at,
+        new.followed);
 end;
 create table pauses_witness (schedule text not null, at real not null, since text not null);
 create trigger pause_made after insert on pauses when new.by = 'failures' and new.until is null begin

@@ -29,7 +29,7 @@ _SELECT = (
     "select id, schedule, fire_time, manual, state, reason, message, run_id, run_name, run_status, attempts,"
     " claimed_at, decided_at, through, rule, earlier_runs from fires order by schedule, fire_time, id"
 )
-_WITNESS = "select row, at, state, run_id, run_status, retry_at is not null from witness order by row, rowid"
+_WITNESS = "select row, at, state, run_id, run_status, retry_at is not null, followed from witness order by row, rowid"
 _STOPPING = 40.0
 """How long a process that is told to stop may take for it; it decides nothing meanwhile."""
 _UPSET = 60.0
@@ -63,13 +63,16 @@ class Stage:
 
 
 class Seen(NamedTuple):
-    """What was on disk from this moment of true time on; `due` while another run was to follow a failed one."""
+    """What was on disk from this moment of true time on; `due` while another run was to follow a failed one, `followed`
+    while the run was not known to have ended.
+    """
 
     at: float
     state: str
     run_id: str | None
     run_status: str | None
     due: bool
+    followed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ class Row:
 def read_rows(disk: sqlite3.Connection) -> list[Row]:
     seen: defaultdict[int, list[Seen]] = defaultdict(list)
     for row_id, *what in disk.execute(_WITNESS):
-        seen[row_id].append(Seen(*what[:4], bool(what[4])))
+        seen[row_id].append(Seen(*what[:4], *map(bool, what[4:])))
     return [_row(seen[values[0]], *values) for values in disk.execute(_SELECT)]
 
 
