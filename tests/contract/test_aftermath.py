@@ -284,6 +284,20 @@ async def test_what_depends_on_another_waits_for_it_and_for_its_success(world: W
     assert skipped.message == "schedule 'extract': run extract-20261123T130000Z is failed"
 
 
+async def test_what_depends_on_another_does_not_go_by_a_later_run_that_is_under_way(world: World) -> None:
+    extract = schedule(name="extract")
+    report = schedule(name="report", depends_on="extract", catchup_window="3h")
+    async with world.daemon(extract, report) as daemon:
+        daemon.wake(seconds=6)
+        await until(lambda: "extract-20261123T120000Z" in world.server.runs)
+        daemon.wake(hours=1)
+        await until(lambda: "extract-20261123T130000Z" in world.server.runs)
+        end(world, "extract-20261123T120000Z", "completed")
+        daemon.runs.hurry(world.rows)
+        await until(lambda: "report-20261123T120000Z" in world.server.runs)
+        assert "report-20261123T130000Z" not in world.server.runs
+
+
 async def test_what_depends_on_another_may_only_wait_for_it(world: World) -> None:
     report = schedule(name="report", depends_on="extract", only_if_last_succeeded=False)
     async with world.daemon(schedule(name="extract"), report) as daemon:

@@ -85,10 +85,11 @@ def _moments(timeline: Timeline, row: Row, name: str, until: float) -> list[floa
 
 
 def _last(timeline: Timeline, name: str, at: float) -> tuple[Row, str | None] | None:
-    """The latest fire of a schedule that was to be started, as the disk had it then, and the status of its run."""
+    """The latest fire of a schedule that was to be started and is over, as the disk had it then; its run's status."""
     found = None
     for other in timeline.by_name[name]:
         seen = next((it for it in reversed(other.seen) if it.at <= at), None)
-        if seen is not None and seen.state in _STATES and (found is None or other.last >= found[0].last):
+        over = seen is not None and seen.state in _STATES and not seen.followed and not seen.due
+        if seen is not None and over and (found is None or other.last >= found[0].last):
             found = other, seen.run_status
     return found
