@@ -81,6 +81,24 @@ async def test_a_server_that_does_not_say_is_waited_for(world: World) -> None:
         assert fates(await world.settled(2, seconds=20))[1] == ("started", None)
 
 
+@pytest.mark.usefixtures("nobody_looks")
+async def test_a_server_that_does_not_say_it_of_one_of_several_runs_is_waited_for(world: World) -> None:
+    async with world.daemon(schedule(overlap="skip")) as daemon:
+        daemon.wake(seconds=6)
+        (first,) = await world.settled()
+        await daemon.engine.fire_now("nightly")
+        by_hand = next(fire for fire in await world.settled(2) if fire.manual)
+        end(world, by_hand.run_name or "")
+        world.server.draw = lambda it: standins.ERROR if it.path.endswith(first.run_id) or "id" in it.query else None
+        daemon.wake(hours=1)
+        await until(lambda: len(world.rows) == 3)
+        await asyncio.sleep(0.5)
+        assert fates(world.rows)[2] == ("claimed", None)
+        end(world, first.run_name or "")
+        world.server.draw = lambda _: None
+        assert fates(await world.settled(3, seconds=20))[2] == ("started", None)
+
+
 async def test_a_buffered_fire_starts_when_the_run_has_ended(world: World) -> None:
     async with world.daemon(schedule(overlap="buffer_one")) as daemon:
         daemon.wake(seconds=6)
