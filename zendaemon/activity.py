@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from zendaemon.core.fire import FireState
@@ -12,14 +11,12 @@ from zendaemon.core.trigger import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
     from zendaemon.core.fire import Fire
     from zendaemon.core.schedule import Schedule
 
-_Fires = defaultdict[str, dict[tuple[datetime, bool], "Fire"]]
-
-
-_FOR_EVER = datetime.max.replace(tzinfo=UTC)
+_Fires = defaultdict[str, dict[tuple["datetime", bool], "Fire"]]
 
 
 class Activity:
@@ -33,7 +30,7 @@ class Activity:
         self._running: _Fires = defaultdict(dict)
         self._failed: _Fires = defaultdict(dict)
         self._runs: Counter[str] = Counter()
-        self._held: dict[str, datetime] = {}
+        self._held: dict[str, Schedule] = {}
 
     def claimed(self, fire: Fire) -> bool:
         """Whether this claim was not known yet. It may be one for another run, after one that failed."""
@@ -93,10 +90,9 @@ class Activity:
         """Whether a fire is in hand, or another run is to follow one that failed."""
         return name in self._open or name in self._failed
 
-    def hold(self, schedule: Schedule, now: datetime) -> list[Fire]:
+    def hold(self, schedule: Schedule) -> list[Fire]:
         """A fire waits for active runs to end, but no longer than `overlap_timeout`; which these are."""
-        ends = self.ends(schedule)
-        self._held[schedule.name] = ends if ends > now else _FOR_EVER
+        self._held[schedule.name] = schedule
         return self.active(schedule.name)
 
     def let_go(self, name: str) -> bool:
@@ -104,8 +100,9 @@ class Activity:
         return self._held.pop(name, None) is not None
 
     def lapse(self, now: datetime) -> list[str]:
-        """The schedules with a fire that has waited long enough."""
-        return [name for name, until in list(self._held.items()) if until <= now and self.let_go(name)]
+        """The schedules with a fire that has waited long enough: for what is active now, which may have begun since."""
+        over = [name for name, it in self._held.items() if not self.will_run(name) and self.ends(it) <= now]
+        return [name for name in over if self.let_go(name)]
 
     def runs(self, name: str) -> int:
         """How many runs there were, the claims in hand among them; manual ones do not count."""

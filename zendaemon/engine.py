@@ -235,7 +235,7 @@ class Engine:
                 watermarks[name] = decided.watermark
             behind.update([name] if decided.more else [])
             if decided.held:
-                self._runs.hurry(self.activity.hold(schedule, now))
+                self._runs.hurry(self.activity.hold(schedule))
             if len(planned) >= enough:
                 await self._claim(planned, watermarks, known)
                 planned, watermarks, enough = [], {}, _CLAIMS
@@ -284,9 +284,9 @@ class Engine:
         if waiting is not None and not waiting.done():
             waiting.set_result(fire)
         self.activity.closed(fire)
-        if fire.state is FireState.STARTED and fire.run_status not in TERMINAL:
+        if fire.followed:
             self._runs.follow(fire)
-        else:
+        if fire.state is not FireState.STARTED or fire.run_status in TERMINAL:
             self._look_for_held(fire.schedule)
         self._go_on()
 

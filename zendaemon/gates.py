@@ -99,6 +99,8 @@ class Gates:
             return None
         if schedule.overlap is Overlap.CANCEL_RUNNING and not work.fire.earlier_runs:
             return await self._in_place(work)
+        if behind := self._behind_claims(work):
+            return behind
         if found := await self._still_active(schedule):
             text, wait = f"run {found[0].run_name} is active", _STOPPING
         elif failed := self._activity.failed(schedule.name):  # which that look may have brought about
@@ -108,10 +110,23 @@ class Gates:
         ):
             text, wait = f"run {others[0].name} of pipeline {resolved.pipeline} is active", _OTHER_RUNS
         else:
-            return None
+            return self._behind_claims(work)  # which may have come meanwhile
         if schedule.overlap is Overlap.SKIP and not work.fire.earlier_runs:
             return Shut(_SKIPPED, Held(text))
         return Wait(wait, Held(text))
+
+    def _behind_claims(self, work: Work) -> Verdict:
+        """Another run of a fire comes after the fires in hand: they may have passed their gates already. Of two such
+        runs the earlier fire's is the first.
+        """
+        fire, others = work.fire, self._activity.claims(work.schedule.name) if work.fire.earlier_runs else []
+        for other in others:
+            if not other.manual and other.fire_time != fire.fire_time:
+                if work.schedule.overlap is Overlap.CANCEL_RUNNING and other.fire_time > fire.fire_time:
+                    return _replaced_by(other)
+                if not other.earlier_runs or other.fire_time < fire.fire_time:
+                    return Wait(_STOPPING, Held("another fire is being started"))
+        return None
 
     async def _still_active(self, schedule: Schedule) -> list[Fire]:
         """The schedule's runs that count and are active, by what the server says now."""
@@ -131,7 +146,7 @@ class Gates:
         name, fire_time = work.schedule.name, work.fire.fire_time
         for other in self._activity.claims(name):
             if not other.manual and other.fire_time > fire_time:
-                return Shut(_SKIPPED, Held(f"the fire of {instant_text(other.fire_time)} took its place"))
+                return _replaced_by(other)
         if any(not other.manual and other.fire_time < fire_time for other in self._activity.claims(name)):
             return Wait(_STOPPING, Held("an earlier fire is being started"))
         self.drop(name)
@@ -178,6 +193,10 @@ class Gates:
     async def _conditions(self, work: Work, resolved: Resolved) -> Verdict:
         why = await self.unmet(work.schedule, resolved) if work.schedule.when else None
         return None if why is None else Shut(GiveUp(FireState.SKIPPED, Reason.CONDITION), Held(why))
+
+
+def _replaced_by(other: Fire) -> Shut:
+    return Shut(_SKIPPED, Held(f"the fire of {instant_text(other.fire_time)} took its place"))
 
 
 def _outcome(name: str, last: Fire | None) -> str:

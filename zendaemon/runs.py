@@ -11,6 +11,7 @@ import heapq
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,7 +19,7 @@ import structlog
 
 from zendaemon.core import following
 from zendaemon.core.alert import Alert, AlertKind
-from zendaemon.core.errors import JournalError, Rejected, ServerError, Stale
+from zendaemon.core.errors import JournalError, Rejected, ServerError, Stale, Unavailable
 from zendaemon.core.run import DELETED, FAILED, QUEUED, TERMINAL
 from zendaemon.events import Observers
 
@@ -147,7 +148,8 @@ class Runs:
             seen |= await self._ask(some, project, self._pace.at_once)
         for fire in fires:
             if fire.run_id not in seen:
-                raise Rejected(f"the server does not tell the status of run {fire.run_id}")
+                text = f"the server does not tell the status of run {fire.run_id}"
+                raise Unavailable(text, status=HTTPStatus.INTERNAL_SERVER_ERROR)  # of this one; it may do so yet
         return [seen[fire.run_id or ""] for fire in fires]
 
     async def run(self) -> None:

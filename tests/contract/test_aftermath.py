@@ -114,6 +114,18 @@ async def test_a_next_run_comes_once_over_a_crash(world: World, when: str) -> No
     assert len(world.rows) == 1
 
 
+async def test_a_run_that_failed_before_anybody_knew_of_it_is_followed_by_another(world: World) -> None:
+    world.server.script(standins.slow(30))
+    async with world.daemon(schedule(**AGAIN)) as daemon:
+        daemon.wake(seconds=6)
+        await until(lambda: RUN in world.server.runs)
+    end(world, RUN, "failed")
+    async with world.daemon(schedule(**AGAIN)):
+        await ended(world, f"{RUN}-r1", "completed")
+        await until(lambda: world.rows[0].run_status == "completed")
+    assert world.server.creations == [RUN, f"{RUN}-r1"]
+
+
 async def test_a_claim_that_a_disk_took_and_reported_as_failed_starts_one_run(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,6 +282,20 @@ async def test_what_depends_on_another_waits_for_it_and_for_its_success(world: W
     skipped = next(fire for fire in rows if fire.schedule == "a-report" and fire.fire_time.hour == 13)
     assert (skipped.state, skipped.reason) == (FireState.SKIPPED, Reason.DEPENDENCY)
     assert skipped.message == "schedule 'extract': run extract-20261123T130000Z is failed"
+
+
+async def test_what_depends_on_another_does_not_go_by_a_later_run_that_is_under_way(world: World) -> None:
+    extract = schedule(name="extract")
+    report = schedule(name="report", depends_on="extract", catchup_window="3h")
+    async with world.daemon(extract, report) as daemon:
+        daemon.wake(seconds=6)
+        await until(lambda: "extract-20261123T120000Z" in world.server.runs)
+        daemon.wake(hours=1)
+        await until(lambda: "extract-20261123T130000Z" in world.server.runs)
+        end(world, "extract-20261123T120000Z", "completed")
+        daemon.runs.hurry(world.rows)
+        await until(lambda: "report-20261123T120000Z" in world.server.runs)
+        assert "report-20261123T130000Z" not in world.server.runs
 
 
 async def test_what_depends_on_another_may_only_wait_for_it(world: World) -> None:

@@ -81,6 +81,24 @@ async def test_a_server_that_does_not_say_is_waited_for(world: World) -> None:
         assert fates(await world.settled(2, seconds=20))[1] == ("started", None)
 
 
+@pytest.mark.usefixtures("nobody_looks")
+async def test_a_server_that_does_not_say_it_of_one_of_several_runs_is_waited_for(world: World) -> None:
+    async with world.daemon(schedule(overlap="skip")) as daemon:
+        daemon.wake(seconds=6)
+        (first,) = await world.settled()
+        await daemon.engine.fire_now("nightly")
+        by_hand = next(fire for fire in await world.settled(2) if fire.manual)
+        end(world, by_hand.run_name or "")
+        world.server.draw = lambda it: standins.ERROR if it.path.endswith(first.run_id) or "id" in it.query else None
+        daemon.wake(hours=1)
+        await until(lambda: len(world.rows) == 3)
+        await asyncio.sleep(0.5)
+        assert fates(world.rows)[2] == ("claimed", None)
+        end(world, first.run_name or "")
+        world.server.draw = lambda _: None
+        assert fates(await world.settled(3, seconds=20))[2] == ("started", None)
+
+
 async def test_a_buffered_fire_starts_when_the_run_has_ended(world: World) -> None:
     async with world.daemon(schedule(overlap="buffer_one")) as daemon:
         daemon.wake(seconds=6)
@@ -219,3 +237,44 @@ async def test_cancel_running_is_unresolved_where_runs_cannot_be_stopped(world: 
         "nightly": ("failed", "unresolved"),
         "other": ("started", None),
     }
+
+
+async def test_of_two_next_runs_the_earlier_fire_has_the_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may have been started beside each other, by a definition of the schedule that allowed it."""
+    monkeypatch.setattr(following, "FIRST", 0.1)
+    monkeypatch.setattr(following, "LONGEST", 0.1)
+    again = {"retry_run": 1, "delay": "2s"}
+    async with world.daemon(schedule(overlap="allow", on_run_failure=again)) as daemon:
+        daemon.wake(seconds=6)
+        await world.settled()
+        daemon.wake(hours=1)
+        first, second = (fire.run_name or "" for fire in await world.settled(2))
+        end(world, first, "failed")
+        end(world, second, "failed")
+        await until(lambda: all(fire.retry_at for fire in world.rows))
+    world.server.script(standins.slow(0.3))
+    async with world.daemon(schedule(overlap="skip", on_run_failure=again)):
+        await until(lambda: f"{first}-r1" in world.server.runs)
+        await asyncio.sleep(1)
+        assert list(world.server.runs) == [first, second, f"{first}-r1"]
+        end(world, f"{first}-r1")
+        await until(lambda: f"{second}-r1" in world.server.runs)
+
+
+async def test_a_next_run_gives_way_to_a_fire_that_takes_its_place(world: World) -> None:
+    again = {"retry_run": 1, "delay": "0s"}
+    patient = schedule(overlap="cancel_running", on_run_failure=again, catchup_window="2h")
+    async with world.daemon(patient) as daemon:
+        daemon.wake(seconds=6)
+        (first,) = await world.settled()
+        world.server.draw = lambda arrival: standins.ERROR if arrival.is_start else None
+        end(world, first.run_name or "", "failed")
+        daemon.runs.hurry(world.rows)
+        await until(lambda: world.rows[0].state is FireState.CLAIMED)
+        daemon.wake(hours=1)
+        await until(lambda: len(world.rows) == 2)
+        world.server.draw = lambda _: None
+        rows = await world.settled(2)
+        assert rows[0].message is not None
+        assert rows[0].message.startswith("not run again: overlap: the fire of ")
+        assert list(world.server.runs) == [first.run_name, rows[1].run_name]

@@ -13,10 +13,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from simulation.dependencies import dependencies
 from simulation.fires import fires, span
+from simulation.follow_ups import follow_ups
+from simulation.overlaps import overlaps
 from simulation.pausing import paused
 from simulation.policies import policies
-from simulation.timeline import Row, Timeline, lives, read_rows
+from simulation.timeline import Row, Timeline, first_name, lives, read_pauses, read_rows, waits
 
 if TYPE_CHECKING:
     import sqlite3
@@ -60,7 +63,7 @@ class Segment:
 def violations(world: World, disk: sqlite3.Connection) -> list[str]:
     """Every promise that is broken, in words."""
     rows = read_rows(disk)
-    timeline = Timeline(world, rows)
+    timeline = Timeline(world, rows, read_pauses(disk))
     segments = _segments(world)
     return [
         *world.broken,
@@ -68,10 +71,12 @@ def violations(world: World, disk: sqlite3.Connection) -> list[str]:
         *_runs_match(world, rows, segments),
         *_never_early(world),
         *_reasons(timeline, segments),
-        *_no_claim_left(world, rows),
-        *_no_overlap(world, rows, segments),
+        *_no_claim_left(timeline),
         *_in_order(world, rows, segments),
         *policies(timeline, segments),
+        *overlaps(timeline),
+        *follow_ups(timeline),
+        *dependencies(timeline),
         *paused(timeline),
     ]
 
@@ -237,20 +242,19 @@ def _runs_match(world: World, rows: list[Row], segments: dict[str, list[Segment]
             yield f"{times} runs of {name}"
     holders: Counter[str] = Counter()
     for row in rows:
-        if row.state != "started":
-            continue
-        holders[row.run_id or ""] += 1
-        run = made.get(row.run_id or "")
-        if run is None or run.name != row.run_name:
-            yield f"the server never made run {row.run_id} of {row}"
-        elif run.taken_back:
-            yield f"{row} has a run that the server took back"
-        elif run.foreign and not _seems_ours(world, row, run, segments):
-            yield f"{row} has somebody else's run"
+        for run_id, name in zip(row.run_ids, row.names, strict=False):
+            holders[run_id] += 1
+            run = made.get(run_id)
+            if run is None or run.name != name:
+                yield f"the server never made run {run_id} of {row}"
+            elif run.taken_back:
+                yield f"{row} has a run that the server took back"
+            elif run.foreign and not _seems_ours(world, row, run, segments):
+                yield f"{row} has somebody else's run"
     for run in ours:
         if holders[run.id] != 1:
-            row = next((str(row) for row in rows if row.run_name == run.name), "no row")
-            yield f"run {run.name} made at {world.instant(run.at)} has {holders[run.id]} started rows; {row}"
+            found = next((str(row) for row in rows if run.name in row.names), "no row")
+            yield f"run {run.name} made at {world.instant(run.at)} has {holders[run.id]} started rows; {found}"
 
 
 def _seems_ours(world: World, row: Row, run: Made, segments: dict[str, list[Segment]]) -> bool:
@@ -275,7 +279,7 @@ def _removed(row: Row, segments: dict[str, list[Segment]]) -> bool:
 
 def _never_early(world: World) -> Iterator[str]:
     for true, wall, highest, name in world.requests:
-        stamp = name.rpartition("-")[2]
+        stamp = first_name(name).rpartition("-")[2]
         at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
         if highest < at and "-manual-" not in name:
             yield f"{name} was started at {wall} ({true:.3f} s), before its time"
@@ -349,7 +353,18 @@ def _given_up(case: _Case) -> str | None:
 
 
 def _overlap(case: _Case) -> str | None:
-    return None if any(part.overlap in ("skip", "buffer_one") for part in case.parts) else "overlap is allowed"
+    return None if any(part.overlap != "allow" for part in case.parts) else "overlap is allowed"
+
+
+def _not_stopped(case: _Case) -> str | None:
+    """The server refused to stop a run that was in the way."""
+    runs = {run for row in case.timeline.by_name[case.row.schedule] for run in row.run_ids}
+    at = [at for at, run in case.world.refused_stops if run in runs and case.row.made <= at <= case.row.closed]
+    return None if at else "no stop was refused"
+
+
+def _dependency(case: _Case) -> str | None:
+    return None if any(part.depends_on for part in case.parts) else "it depends on nothing"
 
 
 def _max_runs(case: _Case) -> str | None:
@@ -372,6 +387,8 @@ _CAUSES: dict[tuple[str, str | None], Callable[[_Case], str | None]] = {
     ("skipped", "overlap"): _overlap,
     ("skipped", "max_runs"): _max_runs,
     ("skipped", "excluded"): _excluded,
+    ("skipped", "dependency"): _dependency,
+    ("failed", "overlap"): _not_stopped,
     ("skipped", "paused"): lambda _: None,  # see simulation.pausing
 }
 
@@ -415,7 +432,7 @@ def _in_doubt(world: World) -> Iterator[tuple[datetime, datetime]]:
 def _could_have(case: _Case) -> str | None:
     """Whether all was well for long enough while the fire waited, of a schedule that was surely in force."""
     world, row, parts = case.timeline.world, case.row, case.parts
-    if row.through is not None or any(part.overlap == "buffer_one" for part in parts):
+    if row.through is not None or any(waits(part) for part in parts):
         return None
     doubtful = len({_trigger(part) for part in parts}) > 1 or case.segments[0].since >= row.fire_time
     if doubtful and any(begin <= row.fire_time <= end for begin, end in _in_doubt(world)):
@@ -453,25 +470,17 @@ def _could_have_meanwhile(case: _Case) -> str | None:
     return None
 
 
-def _no_claim_left(world: World, rows: list[Row]) -> Iterator[str]:
-    for row in rows:
-        if row.state == "claimed" and row.claimed_at and row.claimed_at < world.wall - timedelta(minutes=10):
-            yield f"still claimed at the end: {row}"
-
-
-def _no_overlap(world: World, rows: list[Row], segments: dict[str, list[Segment]]) -> Iterator[str]:
-    """Never two active runs of a schedule that forbids it; fires by hand are asked for, and old runs are given up."""
-    steps = sum(abs((end - begin).total_seconds()) for begin, end in world.asleep)
-    given_up = 2 * 86_400 - 3600 - steps
-    runs = {run.id: run for run in world.server.made}
-    for name, parts in segments.items():
-        if not all(version.overlap in ("skip", "buffer_one") for part in parts for version in part.versions):
-            continue
-        ids = [row.run_id for row in rows if row.schedule == name and row.state == "started" and not row.manual]
-        ours = sorted((runs[run] for run in ids if run in runs and not runs[run].foreign), key=lambda run: run.at)
-        for before, after in pairwise(ours):
-            if after.at - before.at < given_up and before.active(after.at):
-                yield f"{before.name} was active when {after.name} was made"
+def _no_claim_left(timeline: Timeline) -> Iterator[str]:
+    """At the end none is open but what has just been claimed, and what may wait for runs within its window."""
+    wall = timeline.world.wall
+    for row in timeline.rows:
+        if row.state == "claimed" and row.claimed_at and row.claimed_at < wall - timedelta(minutes=10):
+            parts = timeline.in_force(row.schedule, row.made, timeline.world.true)
+            waiting = [
+                it for it in parts if it and (waits(it) or len(row.claims) > 1 or it.overlap_scope == "pipeline")
+            ]
+            if not any(wall < row.claimed_at + part.delay + part.catchup_window for part in waiting):
+                yield f"still claimed at the end: {row}"
 
 
 def _in_order(world: World, rows: list[Row], segments: dict[str, list[Segment]]) -> Iterator[str]:

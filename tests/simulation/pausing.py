@@ -1,8 +1,8 @@
 """Whether a schedule started nothing while it was paused, and only then skipped what was due.
 
-As simulation.oracle, with none of the daemon's code and without the daemon's own table of pauses: what is known is what
-operators asked for and were told. Of a call whose process was killed, nobody knows whether it was done, and so both may
-be true from then on.
+As simulation.oracle, with none of the daemon's code: what is known is what operators asked for and were told, and when
+the disk had a pause after failures, for which simulation.follow_ups wants a cause. Of a call whose process was killed,
+nobody knows whether it was done, and so both may be true from then on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from simulation.fires import fires, span
-from simulation.timeline import without
+from simulation.timeline import IN_HAND, first_name, without
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _PUT_RIGHT = 1000.0
 """So long a time with a disk that is well, and the daemon has made good what a call left behind that had failed."""
-_IN_HAND = 250.0
-"""A start that is sent already may have to log in and be sent again."""
 _GRAIN = 0.001
 
 
@@ -60,18 +58,28 @@ class Known:
 
 def paused(timeline: Timeline) -> Iterator[str]:
     """Every breach of a pause, in words."""
-    calls: defaultdict[str, list[Call]] = defaultdict(list)
-    for call in timeline.world.calls:
-        calls[call.schedule].append(call)
     sent = _sent(timeline.world)
-    for name in sorted({*timeline.by_name, *calls}):
+    for name in sorted({*timeline.by_name, *(call.schedule for call in timeline.world.calls)}):
         known: list[Known] = [Known(None, 0.0, 0.0)]
-        yield from _learn(timeline, calls[name], known)
+        yield from _learn(timeline, name, known)
         for row in timeline.by_name[name]:
             yield from _wrong(timeline, row, known)
         for true, run in sent[name]:
-            if _held(timeline.world, known, true - _IN_HAND, true):
+            if _held(timeline.world, known, true - IN_HAND, true):
                 yield f"{run} was sent at {timeline.world.instant(true)}, while {name} was paused"
+
+
+def learned(timeline: Timeline, name: str) -> list[Known]:
+    """What may be known of a schedule's pauses."""
+    known: list[Known] = [Known(None, 0.0, 0.0)]
+    for _ in _learn(timeline, name, known):
+        pass
+    return known
+
+
+def may_hold(world: World, known: Iterable[Known], begin: float, end: float) -> bool:
+    """Whether a pause may have been in force at some time between two moments."""
+    return bool(_may_hold(world, known, begin, end))
 
 
 def _sent(world: World) -> defaultdict[str, list[tuple[float, str]]]:
@@ -79,15 +87,18 @@ def _sent(world: World) -> defaultdict[str, list[tuple[float, str]]]:
     found: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
     for true, _, _, run in world.requests:
         if "-manual-" not in run:
-            found[run.rpartition("-")[0]].append((true, run))
+            found[first_name(run).rpartition("-")[0]].append((true, run))
     return found
 
 
-def _learn(timeline: Timeline, calls: list[Call], known: list[Known]) -> Iterator[str]:
+def _learn(timeline: Timeline, name: str, known: list[Known]) -> Iterator[str]:
     """Go through the calls about one schedule, and tell which answers cannot be true."""
     world = timeline.world
     failed: list[Call] = []
-    for call in calls:
+    failures = list(timeline.pauses[name])
+    for call in [call for call in world.calls if call.schedule == name]:
+        while failures and failures[0][0] <= (call.begun if call.done == inf else call.done):
+            _after_failures(timeline, *failures.pop(0), known)
         _doubt(world, [one for one in failed if one.life < call.life], known)
         failed = [one for one in failed if one.life == call.life]
         match call.outcome:
@@ -102,7 +113,18 @@ def _learn(timeline: Timeline, calls: list[Call], known: list[Known]) -> Iterato
                 failed = []
                 yield from _untrue(timeline, call, known)
                 _done(call, known)
+    for pause in failures:
+        _after_failures(timeline, *pause, known)
     _doubt(world, failed, known)
+
+
+def _after_failures(timeline: Timeline, at: float, since: datetime, known: list[Known]) -> None:
+    """A pause after failures was on disk: in force, unless the daemon was told that the disk had failed."""
+    stretch = Stretch((since, since), (_NEVER, _NEVER))
+    doubtful = timeline.disk_fails(at, at)
+    if not doubtful:
+        known[:] = [replace(one, end=at) if one.end == inf else one for one in known]
+    known.append(Known(stretch, at, inf if doubtful else at))
 
 
 def _done(call: Call, known: list[Known]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from simulation.fires import fires, span
-from simulation.timeline import Row, hours, without
+from simulation.timeline import COMMIT, LOOKS, Row, hours, waits, without
 from unit.cron_reference import Reference
 
 if TYPE_CHECKING:
@@ -23,12 +23,8 @@ if TYPE_CHECKING:
 
     from zendaemon.core.schedule import Schedule
 
-_COMMIT = 60.0
-"""How long before a row is made it may have been decided: a slow disk takes half a minute."""
-_QUIET = 3600.0
+QUIET = 3600.0
 """After so long a calm all that trouble had left behind is done."""
-_LOOKS = 900.0
-"""After so long the daemon has looked at the clocks, also when it slept: simulation.process.TICK."""
 _LATE = 60.0
 _LATE_BY_SLOTS = 120.0
 """The same where the server has two start slots: the longest pause after it said that none was free."""
@@ -37,57 +33,29 @@ _POISONED = 300.0
 _POISONED_EACH, _POISONED_LATELY = 120.0, 900.0
 """The longest pause there is here (simulation.process), which a fire of a poisoned schedule costs the others once:
 with its first request, since only what has failed before comes after theirs. The second: which of its fires count."""
-_FORBIDDEN = ("skip", "buffer_one")
 
 
 def policies(timeline: Timeline, segments: Mapping[str, list[Segment]]) -> Iterator[str]:
     """Every policy that was not followed, in words."""
-    for name, rows in timeline.by_name.items():
-        yield from _skipped_overlap(timeline, name, rows)
-        yield from _claimed_in_overlap(timeline, name, rows)
+    for name, rows in list(timeline.by_name.items()):
         yield from _limit(timeline, name, rows)
         yield from _exclude(timeline, name, rows)
         yield from _held_too_long(timeline, name, rows, segments.get(name, []))
     yield from _in_time(timeline)
 
 
-def _skipped_overlap(timeline: Timeline, name: str, rows: list[Row]) -> Iterator[str]:
-    """What was skipped had a claim or an active run before it, or one of which the daemon could not know better."""
-    for row in rows:
-        if (row.state, row.reason) != ("skipped", "overlap"):
-            continue
-        if not any(held.begin <= row.made and held.end >= row.made - _COMMIT for _, held in timeline.held(name)):
-            yield f"{row}: no run was active and no claim open"
-
-
-def _claimed_in_overlap(timeline: Timeline, name: str, rows: list[Row]) -> Iterator[str]:
-    """Nothing is claimed while there is a run or a claim, where all that may be in force forbids it."""
-    known = timeline.held(name)
-    for row in rows:
-        if row.manual or not row.was_claimed or not _all(timeline, row, lambda it: it.overlap in _FORBIDDEN):
-            continue
-        for other, _ in known:
-            if other.id >= row.id:
-                continue
-            run = timeline.runs.get(other.run_id or "")
-            active = run is not None and not run.foreign and other.state == "started" and run.active(row.made)
-            given_up = row.made - other.closed > 2 * 86_400 - 3600 - timeline.steps
-            if other.closed > row.made or (active and not given_up):
-                yield f"{row} was claimed while there was {other}"
-
-
 def _limit(timeline: Timeline, name: str, rows: list[Row]) -> Iterator[str]:
     """`max_runs`: no claim beyond the limit, and none refused below it."""
     counted = [row for row in rows if not row.manual and row.was_claimed]
     for row in rows:
-        limits = [it.max_runs if it else None for it in timeline.in_force(name, row.made - _COMMIT, row.made)]
+        limits = [it.max_runs if it else None for it in timeline.in_force(name, row.made - COMMIT, row.made)]
         before = [other for other in counted if other.id < row.id and other.made <= row.made]
         if row in counted and None not in limits and limits:
             sure = sum(_counts(other, row.made) for other in before)
             if sure >= max(limit for limit in limits if limit):
                 yield f"{row} was claimed as number {sure + 1}, of {limits}"
         elif (row.state, row.reason) == ("skipped", "max_runs"):
-            perhaps = sum(_counts(other, row.made - 2 * _COMMIT) for other in before)
+            perhaps = sum(_counts(other, row.made - 2 * COMMIT) for other in before)
             if perhaps < min((limit for limit in limits if limit), default=1 << 30):
                 yield f"{row}: there were {perhaps} runs, of {limits}"
 
@@ -96,16 +64,11 @@ def _counts(row: Row, at: float) -> bool:
     return row.state == "started" or row.closed > at
 
 
-def _all(timeline: Timeline, row: Row, what: object) -> bool:
-    found = timeline.in_force(row.schedule, row.made - _COMMIT, row.made)
-    return bool(found) and all(schedule is not None and what(schedule) for schedule in found)  # type: ignore[operator]
-
-
 def _exclude(timeline: Timeline, name: str, rows: list[Row]) -> Iterator[str]:
     """What is skipped as excluded is so, and what is excluded is not claimed."""
     begin, end = span(timeline.world.scenario.begin)
     for row in rows:
-        parts = [it for it in timeline.in_force(name, row.made - _COMMIT, row.made) if it is not None]
+        parts = [it for it in timeline.in_force(name, row.made - COMMIT, row.made) if it is not None]
         if row.manual or not parts:
             continue
         if (row.state, row.reason) == ("skipped", "excluded"):
@@ -143,8 +106,8 @@ def _held_too_long(timeline: Timeline, name: str, rows: list[Row], parts: list[S
     lasts = [last for last, _ in decided]
     times: dict[int, list[datetime]] = {}
     for calm in timeline.calms:
-        for free_begin, free_end in without(calm.begin + _LOOKS, calm.end, busy):
-            if free_end - free_begin < _LATE or not (schedule := _surely(timeline, name, free_begin, free_end)):
+        for free_begin, free_end in without(calm.begin + LOOKS, calm.end, busy):
+            if free_end - free_begin < _LATE or not (schedule := timeline.surely(name, free_begin, free_end)):
                 continue
             if schedule.overlap != "buffer_one":
                 continue
@@ -162,12 +125,6 @@ def _since(parts: list[Segment], schedule: Schedule, calm: Calm) -> datetime:
     """Since when the trigger of this schedule has been in force for sure, by the daemon's clock."""
     found = [part.since for part in parts if any(version is schedule for version in part.versions)]
     return max(found, default=calm.highest)
-
-
-def _surely(timeline: Timeline, name: str, since: float, until: float) -> Schedule | None:
-    """The schedule, where only one definition of it can have been in force between these."""
-    found = timeline.in_force(name, since, until)
-    return found[0] if found and all(other is found[0] for other in found) else None
 
 
 def _in_time(timeline: Timeline) -> Iterator[str]:
@@ -192,32 +149,32 @@ def _late(timeline: Timeline, row: Row, calm: Calm, first: Mapping[str, float], 
     if not instant(calm.begin + calm.offset) < row.last <= instant(calm.end + calm.offset):
         return None
     came = (row.last - instant(calm.offset)).total_seconds()
-    schedule = _surely(timeline, row.schedule, max(calm.begin, came - _QUIET), min(calm.end, came + _QUIET))
-    if schedule is None or schedule.overlap == "buffer_one":
+    schedule = timeline.surely(row.schedule, max(calm.begin, came - QUIET), min(calm.end, came + QUIET))
+    if schedule is None or waits(schedule):
         return None
     if row.last not in fires(schedule, *span(timeline.world.scenario.begin)):
         return None  # a fire of another definition, which came when the clock had been set back to before it
     due = timeline.due(row.last, schedule, calm)
-    bound = _bound(timeline, due, sent)
+    allowed = bound(timeline, due, sent)
     quiet = timeline.calms_of(row.schedule, calm)
-    well = any(begin + _QUIET <= due and due + bound <= end for begin, end in quiet)
-    if not well or row.last <= calm.highest or schedule.catchup_window.total_seconds() < bound:
+    well = any(begin + QUIET <= due and due + allowed <= end for begin, end in quiet)
+    if not well or row.last <= calm.highest or schedule.catchup_window.total_seconds() < allowed:
         return None
     if row.state != "started":
-        return f"all was well when it came due, and for {hours(bound)} after"
-    late = first.get(row.run_name or "", row.closed) - due
+        return f"all was well when it came due, and for {hours(allowed)} after"
+    late = first.get(row.names[0] if row.names else "", row.closed) - due
     if late < -1:
         return f"it was sent {-late:.3f} s before its jitter was over"
-    return f"it was sent {late:.3f} s late, and {bound:.0f} s are allowed" if late > bound else None
+    return f"it was sent {late:.3f} s late, and {allowed:.0f} s are allowed" if late > allowed else None
 
 
-def _bound(timeline: Timeline, due: float, sent: Sequence[float]) -> float:
+def bound(timeline: Timeline, due: float, sent: Sequence[float]) -> float:
     """How late a start may be: longer when others were before it in the queue, or a poisoned name was about."""
     slots = timeline.world.server.version == "0.98.0"
-    bound = _LATE_BY_SLOTS if slots else _LATE
+    found = _LATE_BY_SLOTS if slots else _LATE
     poison = timeline.world.scenario.poison
-    if poison is not None and poison.begin - _QUIET < due < poison.end + _QUIET:
+    if poison is not None and poison.begin - QUIET < due < poison.end + QUIET:
         made = (row.made for row in timeline.by_name.get(poison.schedule, ()))
-        bound += _POISONED + _POISONED_EACH * sum(due - _POISONED_LATELY < at < due + _POISONED for at in made)
-    others = bisect_right(sent, due + bound) - bisect_right(sent, due - bound)
-    return bound + others * (15 if slots else 2)
+        found += _POISONED + _POISONED_EACH * sum(due - _POISONED_LATELY < at < due + _POISONED for at in made)
+    others = bisect_right(sent, due + found) - bisect_right(sent, due - found)
+    return found + others * (15 if slots else 2)

@@ -22,7 +22,7 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.pool import StaticPool
 from standin.server import API_KEY
 
-from zendaemon import aftermath, awake
+from zendaemon import aftermath, awake, gates
 from zendaemon import engine as engines
 from zendaemon import targets as targets_module
 from zendaemon.activity import Activity
@@ -58,16 +58,28 @@ NEVER_RESOLVED = timedelta(hours=8)
 
 
 _WITNESS = """
-create table witness (id integer primary key, made real not null, closed real);
+create table witness (row integer not null, at real not null, state text, run_id text, run_status text, retry_at text,
+    followed int);
 create trigger row_made after insert on fires begin
-    insert into witness
-    values (new.id, true_seconds(), case new.state when 'claimed' then null else true_seconds() end);
+    insert into witness values (new.id, true_seconds(), new.state, new.run_id, new.run_status, new.retry_at,
+        new.followed);
 end;
-create trigger row_closed after update of state on fires when old.state = 'claimed' and new.state <> 'claimed' begin
-    update witness set closed = true_seconds() where id = new.id;
+create trigger row_changed after update of state, run_status, retry_at, followed on fires
+when old.state <> new.state or old.run_status is not new.run_status or old.retry_at is not new.retry_at
+or old.followed is not new.followed begin
+    insert into witness values (new.id, true_seconds(), new.state, new.run_id, new.run_status, new.retry_at,
+        new.followed);
+end;
+create table pauses_witness (schedule text not null, at real not null, since text not null);
+create trigger pause_made after insert on pauses when new.by = 'failures' and new.until is null begin
+    insert into pauses_witness values (new.schedule, true_seconds(), new.since);
+end;
+create trigger pause_changed after update on pauses when new.by = 'failures' and new.until is null begin
+    insert into pauses_witness values (new.schedule, true_seconds(), new.since);
 end;
 """
-"""What the oracle knows of when a row was made and closed, by no clock of the daemon's."""
+"""What the oracle knows of when a row was made, closed and claimed again, and of when a schedule was paused after
+failures, by no clock of the daemon's."""
 
 
 class Disk:
@@ -214,12 +226,12 @@ class Process:
         settle = timedelta(seconds=world.settle_after)
         seed = world.random.getrandbits(32)
         activity = Activity()
-        gates = Gates(zenml, activity, now=now)
+        asked = Gates(zenml, activity, now=now)
         attempts = Attempts(
             zenml,
             targets,
             journal,
-            gates,
+            asked,
             now=now,
             elapsed=lambda: world.true,
             max_concurrency=4,
@@ -236,8 +248,8 @@ class Process:
             now=now,
             monotonic=monotonic,
         )
-        aftermath = Aftermath(engine, attempts, journal, now=now)
-        aftermath.connect(runs, gates)
+        follows = Aftermath(engine, attempts, journal, now=now)
+        follows.connect(runs, asked)
         self.operations = Operations(
             engine=engine,
             targets=targets,
@@ -248,10 +260,10 @@ class Process:
         )
         engine.timers = Timers(world, self.loop, engine.wake)  # type: ignore[assignment]
         world.applying(world.files)
-        await aftermath.load()
+        await follows.load()
         await engine.start(world.files)
         world.applied()
-        works = [engine.run(), runs.run(), targets.run(NEVER_RESOLVED), aftermath.run()]
+        works = [engine.run(), runs.run(), targets.run(NEVER_RESOLVED), follows.run()]
         tasks = [self.loop.create_task(work) for work in works]
         self.ready = True
         stop = self.loop.create_task(self._stop.wait())
@@ -326,11 +338,12 @@ def prepare(say: Callable[[Any, str, dict[str, Any]], dict[str, Any]]) -> Disk:
     wire.tls_context = lambda _: context
     engines.TICK = TICK
     aftermath._LOOK = TICK
+    gates._STOPPING, gates._OTHER_RUNS, gates._OTHER_SCHEDULES = 60.0, 300.0, 300.0
     awake.ASLEEP = ASLEEP
     pacing.BUSY_CEILING = pacing.DOWN_CEILING = 120.0
     targets_module._SOON_CEILING = 900.0
     following.FIRST = 600.0
-    following.LONGEST = 4 * 3600.0
+    following.LONGEST, following.HURRIED = 4 * 3600.0, 600.0
     structlog.configure(processors=[say], cache_logger_on_first_use=False)
     parse = lru_cache(maxsize=20_000)(httpx._urlparse.urlparse)
     httpx._urls.urlparse = httpx._urlparse.urlparse = parse  # type: ignore[attr-defined,assignment]

@@ -76,6 +76,16 @@ class Poison:
 
 
 @dataclass(frozen=True, slots=True)
+class Failing:
+    """From `begin` to `end` a share `rate` of the runs fails, of one schedule, or of all where that is empty."""
+
+    begin: float
+    end: float
+    schedule: str
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
 class Reload:
     at: float
     schedules: ScheduleSet
@@ -105,6 +115,7 @@ class Scenario:
     kill_every: float
     end: float
     poison: Poison | None = None
+    failing: tuple[Failing, ...] = ()
 
     @property
     def calm_from(self) -> float:
@@ -112,6 +123,13 @@ class Scenario:
 
     def trouble_at(self, seconds: float) -> Trouble | None:
         return next((trouble for trouble in self.troubles if trouble.begin <= seconds < trouble.end), None)
+
+    def fails_at(self, schedule: str, seconds: float) -> float:
+        """The share of a schedule's runs that fail when they begin then, beside what fails anyway."""
+        return max(
+            (it.rate for it in self.failing if it.begin <= seconds < it.end and it.schedule in ("", schedule)),
+            default=0.0,
+        )
 
     def troubles_of(self, schedule: str) -> list[Trouble]:
         """What a schedule has to bear, in order: what all have, and what befalls its names alone."""
@@ -148,7 +166,9 @@ def scenario(seed: int) -> Scenario:
         poison=_poison(late),
     )
     pauses = _pauses(Random(seed ^ 0xAB1EA), found)  # noqa: S311 - of its own, for the same reason
-    return replace(found, events=tuple(sorted([*events, *pauses], key=lambda event: event.at)))
+    found = replace(found, events=tuple(sorted([*events, *pauses], key=lambda event: event.at)))
+    follows = Random(seed ^ 0xF0110)  # noqa: S311 - the same
+    return _with_what_follows(follows, found) if follows.random() < 0.6 else found
 
 
 def _moment(draw: Random) -> float:
@@ -302,3 +322,56 @@ def _schedule(draw: Random, late: Random, name: str, version: str, begin: dateti
     if draw.random() < 0.1:
         keys["exclude"] = _exclude(late, (begin + timedelta(days=draw.randint(0, 6))).date())
     return Schedule.model_validate(keys)
+
+
+def _with_what_follows(draw: Random, found: Scenario) -> Scenario:
+    """The same with keys about runs: whose overlap counts, and how long; what follows failures; what waits for what."""
+    keys: dict[tuple[str, object], dict[str, Any]] = {}
+    made: dict[tuple[int, tuple[str, ...]], Schedule] = {}
+    reloads = []
+    for reload in found.reloads:
+        names = sorted(reload.schedules.schedules)
+        schedules = {}
+        for name, schedule in reload.schedules.schedules.items():
+            of = (name, schedule.trigger)
+            if of not in keys or draw.random() < 0.05:
+                keys[of] = _what_follows(draw, found.version, schedule, [other for other in names if other < name])
+            others = tuple(other for other in keys[of].get("depends_on", ()) if other in names)
+            same = id(schedule), others
+            if same not in made:
+                made[same] = _anew(schedule, **keys[of] | {"depends_on": list(others)})
+            schedules[name] = made[same]
+        reloads.append(Reload(reload.at, ScheduleSet(schedules)))
+    pausing = {name for it in reloads for name, one in it.schedules.schedules.items() if one.pause_after_failures}
+    resumes = [Event(_moment(draw), "resume", 0.0, name) for name in sorted(pausing) for _ in range(draw.randint(1, 8))]
+    events = tuple(sorted([*found.events, *resumes], key=lambda event: event.at))
+    return replace(found, reloads=tuple(reloads), events=events, failing=tuple(_failing(draw)))
+
+
+def _what_follows(draw: Random, version: str, schedule: Schedule, others: list[str]) -> dict[str, Any]:
+    keys: dict[str, Any] = {}
+    overlap = schedule.overlap.value
+    if version == "0.98.0" and draw.random() < 0.4:
+        overlap = keys["overlap"] = "cancel_running"
+    if overlap in ("skip", "buffer_one") and draw.random() < 0.2:
+        keys |= {"overlap_scope": "pipeline", "overlap_timeout": draw.choice(["30m", "2h", "6h"])}
+    elif draw.random() < 0.4:
+        keys["overlap_timeout"] = draw.choice(["10m", "1h", "6h", "2d"])
+    if draw.random() < 0.45:
+        keys["on_run_failure"] = {"retry_run": draw.choice([1, 2, 3]), "delay": draw.choice(["0s", "1m", "30m", "3h"])}
+    if draw.random() < 0.3:
+        keys["pause_after_failures"] = draw.choice([1, 2, 3])
+    if others and draw.random() < 0.3:
+        keys["depends_on"] = draw.sample(others, min(len(others), draw.choice([1, 1, 2])))
+        keys["only_if_last_succeeded"] = draw.random() < 0.6
+    return keys
+
+
+def _failing(draw: Random) -> list[Failing]:
+    """Times when what is run is broken."""
+    found = []
+    for _ in range(draw.choice([0, 1, 1, 3])):
+        begin = draw.uniform(0, WEEK)
+        schedule = draw.choice(["", "", "s0", "s1", "s2"])
+        found.append(Failing(begin, begin + draw.choice([10_000, 50_000, 200_000]), schedule, draw.choice([0.6, 1.0])))
+    return found

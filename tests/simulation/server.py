@@ -9,18 +9,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from email.utils import format_datetime
-from itertools import chain
 from math import inf
+from random import Random
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import httpx
-from standin.server import Arrival, StandIn
+from standin.server import Arrival, StandIn, one_of
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable
-    from random import Random
+    from collections.abc import Callable, Iterable, Mapping
 
     from simulation.loop import SimLoop
     from simulation.world import World
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 Answer = tuple[int, Any]
 SLOTS = 2
-_ACTIVE = ("initializing", "running")
+_ACTIVE = ("initializing", "running", "stopping")
 CUT: Answer = (0, None)
 """No answer: the connection ends."""
 FOREIGN = "foreign"
@@ -49,6 +48,10 @@ class Made:
     taken_back: bool = False
     deleted: float = inf
     course: list[tuple[float, str]] = field(default_factory=list)
+    taken: float = 0.0
+    """From when on an orchestrator has it, and it can be stopped."""
+    stops: str = "well"
+    """What comes of having it stopped; or that it hangs, or is refused, and is `stopping` for ever."""
 
     def status(self, now: float) -> str:
         return next((status for at, status in reversed(self.course) if at <= now), "initializing")
@@ -73,6 +76,10 @@ class SimServer(StandIn):
         self.made: list[Made] = []
         self._by_id: dict[str, Made] = {}
         self._named: dict[str, list[Made]] = {}
+        self._going: list[Made] = []
+        self._omen = Random(world.scenario.seed ^ 0x0E11)  # noqa: S311 - of its own, so that it changes no other draw
+        self.stopped: list[tuple[float, Made]] = []
+        """Each request to stop a run that was active and could be stopped."""
         self.slots = 0
         self.skew = 0.0
         self.boots = 0
@@ -179,10 +186,46 @@ class SimServer(StandIn):
             made.course = [(begin, "failed")]
         else:
             made.course = [(begin, "running"), (end, "completed" if fate < 0.9 else "failed")]
+        self._foretell(made, begin, end)
         self.made.append(made)
+        self._going.append(made)
         self._by_id[made.id] = made
         self._named.setdefault(made.name, []).append(made)
         return made
+
+    def _foretell(self, made: Made, begin: float, end: float) -> None:
+        """Whether it fails because what is run is broken, and how it takes it to be stopped."""
+        if not made.foreign and self._omen.random() < self.world.scenario.fails_at(schedule_of(made.name), made.at):
+            self.world.count("a run that fails since what is run is broken")
+            made.course = [(begin, "failed")] if self._omen.random() < 0.3 else [(begin, "running"), (end, "failed")]
+        made.taken = made.at + self._omen.uniform(0, 1) * (begin - made.at)
+        if self._omen.random() < 0.1 and made.course[:1] != [(begin, "running")]:
+            made.taken = inf
+        made.stops = self._omen.choice(("well",) * 16 + ("hangs", "hangs", "500", "501"))
+
+    def _stop(self, run_id: str) -> Answer:
+        made, now = self._by_id.get(run_id), self.world.true
+        if made is None or not self._shown(made):
+            return 404, {"detail": ["KeyError", f"\"Unable to get pipeline run with ID '{run_id}'\""]}
+        status = made.status(now)
+        refused = {
+            "completed": "Cannot stop a run that is already completed.",
+            "failed": "Cannot update the status of a finished run.",
+            "stopped": "Run is already stopped.",
+            "stopping": "Run is already being stopped.",
+        }.get(status)
+        if refused is None and made.taken > now:
+            refused = "Cannot stop a pipeline run that has no orchestrator run id yet."
+        if refused is not None:
+            return 403, {"detail": ["IllegalOperationError", refused]}
+        self.world.count("a run is stopped" if made.stops == "well" else f"a run that is not stopped: {made.stops}")
+        self.stopped.append((now, made))
+        made.course = [*((at, was) for at, was in made.course if at <= now), (now, "stopping")]
+        if made.stops == "well":
+            made.course.append((now + self._omen.choice([0, 5, 120]) * self._omen.random(), "stopped"))
+        if made.stops == "500":
+            return 500, {"detail": ["RuntimeError", "cluster unreachable"]}
+        return (501, {"detail": ["NotImplementedError", "not implemented"]}) if made.stops == "501" else (200, None)
 
     def somebody_makes(self, name: str) -> None:
         """A run of somebody else, with a name that a fire is going to want."""
@@ -213,24 +256,47 @@ class SimServer(StandIn):
     def _permitted(self, arrival: Arrival) -> Answer:
         """Runs by name and by id, without going through all of them."""
         path = arrival.path.removeprefix("/api/v1/").split("/")
+        if arrival.method == "GET" and path == ["runs"]:
+            return self._list(arrival.query)
         if arrival.method == "GET" and path[0] == "runs":
-            ids = json.loads(arrival.query.get("id", "oneof:[]").removeprefix("oneof:"))
-            if ids and self.version == "0.62.0":
-                return 500, "Internal Server Error"
-            name = arrival.query.get("name", "").removeprefix("equals:")
-            by_name: Iterable[Made | None] = () if ids else self._named.get(name, ())
-            known = chain(by_name, map(self._by_id.get, path[1:2] + ids))
-            found = [made for made in known if made is not None and self._shown(made)]
-            rows = [self._row_of(made) for made in found]
-            if len(path) == 1:
-                times = arrival.query.get("hydrate") == "true"
-                rows = rows if times else [row | {"metadata": None} for row in rows]
-                return 200, {"items": rows, "total": len(rows), "total_pages": 1}
-            return (200, rows[0]) if rows else (404, {"detail": ["KeyError", "\"Unable to get run with ID 'x'\""]})
+            made = self._by_id.get(path[1])
+            if made is not None and self._shown(made):
+                return 200, self._row_of(made)
+            return 404, {"detail": ["KeyError", "\"Unable to get run with ID 'x'\""]}
         return super()._permitted(arrival)
 
+    def _list(self, query: Mapping[str, str]) -> Answer:
+        """Runs by name, by ids, or those of a pipeline that are active."""
+        old = self.version == "0.62.0"
+        if old and "oneof:" in query.get("id", ""):
+            return 500, "Internal Server Error"
+        known: Iterable[Made | None]
+        if name := query.get("name"):
+            known = self._named.get(name.removeprefix("equals:"), ())
+        elif ids := query.get("id"):
+            known = map(self._by_id.get, one_of(ids))
+        else:
+            self._going = [made for made in self._going if made.active(self.world.true)]
+            known = reversed(self._going)
+        found = [made for made in known if made is not None and self._shown(made)]
+        if "pipeline_id" in query or "pipeline_name" in query:
+            found = [made for made in found if made.alike or not made.foreign]
+        if status := query.get("status"):
+            wanted = [status] if old else one_of(status)
+            found = [made for made in found if made.status(self.world.true) in wanted]
+        rows = [self._row_of(made) for made in found[: int(query.get("size", 20))]]
+        if query.get("hydrate") != "true":
+            rows = [row | {"metadata": None} for row in rows]
+        return 200, {"items": rows, "total": len(rows), "total_pages": 1}
+
     def _row_of(self, made: Made) -> Json:
-        return made.row | {"body": made.row["body"] | {"status": made.status(self.world.true)}}
+        status, metadata = made.status(self.world.true), made.row["metadata"]
+        if status not in _ACTIVE and made.ended < inf and (status != "failed" or made.stops == "well"):
+            metadata = metadata | {"end_time": self._shown_time(made.ended)}  # a failed run may have none
+        return made.row | {"body": made.row["body"] | {"status": status}, "metadata": metadata}
+
+    def _shown_time(self, seconds: float) -> str:
+        return str(self.world.instant(seconds + self.skew).replace(tzinfo=None).isoformat())
 
     def _row(self, name: str | None, row_id: str | None = None, **body: object) -> Json:
         row = super()._row(name, row_id, **body)
@@ -238,6 +304,11 @@ class SimServer(StandIn):
         if "start_time" in row["metadata"]:
             row["metadata"]["start_time"] = row["body"]["created"]
         return row
+
+
+def schedule_of(name: str) -> str:
+    """The schedule that a run's name begins with."""
+    return name.partition("-")[0]
 
 
 class SimTransport(httpx.AsyncBaseTransport):

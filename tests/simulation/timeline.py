@@ -6,27 +6,30 @@ daemon's clock matters only for when a fire time had come.
 
 from __future__ import annotations
 
+import json
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from simulation.server import Made
     from simulation.world import Apply, Life, World
 
     from zendaemon.core.schedule import Schedule
 
 _SELECT = (
-    "select id, schedule, fire_time, manual, state, reason, message, run_id, run_name, attempts, claimed_at,"
-    " decided_at, through, rule, witness.made, witness.closed"
-    " from fires join witness using (id) order by schedule, fire_time, id"
+    "select id, schedule, fire_time, manual, state, reason, message, run_id, run_name, run_status, attempts,"
+    " claimed_at, decided_at, through, rule, earlier_runs from fires order by schedule, fire_time, id"
 )
+_WITNESS = "select row, at, state, run_id, run_status, retry_at is not null, followed from witness order by row, rowid"
 _STOPPING = 40.0
 """How long a process that is told to stop may take for it; it decides nothing meanwhile."""
 _UPSET = 60.0
@@ -36,12 +39,49 @@ _RECORDED = 60.0
 _LOOKED_AT = 180.0
 """How much later than it wants to the daemon may look at a run."""
 _FIRST_LOOK, _LAST_LOOK = 600.0, 4 * 3600.0
-_GIVEN_UP = 30 * 86_400.0
+COMMIT = 60.0
+"""How long before a row is made it may have been decided: a slow disk takes half a minute."""
+IN_HAND = 250.0
+"""A start that is sent already may have to log in and be sent again."""
+_NEXT_RUN = re.compile(r"-r\d+$")
+GIVEN_UP = 30 * 86_400.0
+LOOKS = 900.0
+"""After so long the daemon has looked at the clocks, also when it slept: simulation.process.TICK."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A row was `claimed`, or `due` for another run after one that failed, from `begin` to `end` in true time.
+
+    A claim ended in this `state`, `claimed` while it is open; `run_id` is the run that the row had then.
+    """
+
+    begin: float
+    end: float
+    state: str = "claimed"
+    run_id: str | None = None
+
+
+class Seen(NamedTuple):
+    """What was on disk from this moment of true time on; `due` while another run was to follow a failed one, `followed`
+    while the run was not known to have ended.
+    """
+
+    at: float
+    state: str
+    run_id: str | None
+    run_status: str | None
+    due: bool
+    followed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the table `fires`. It was `made` and `closed` at these moments of true time."""
+    """A row of the table `fires`. It was `made` and first `closed` at these moments of true time.
+
+    `claims` are all that were made of it, the first one first, and `retries` when it was to be run again. `run_ids` are
+    its runs, `names` their names, those that failed before the last one among them.
+    """
 
     id: int
     schedule: str
@@ -52,6 +92,7 @@ class Row:
     message: str | None
     run_id: str | None
     run_name: str | None
+    run_status: str | None
     attempts: int
     claimed_at: datetime | None
     decided_at: datetime | None
@@ -59,6 +100,11 @@ class Row:
     rule: str | None
     made: float
     closed: float
+    claims: tuple[Stage, ...]
+    retries: tuple[Stage, ...]
+    run_ids: tuple[str, ...]
+    names: tuple[str, ...]
+    seen: tuple[Seen, ...]
 
     @property
     def last(self) -> datetime:
@@ -74,15 +120,54 @@ class Row:
 
 
 def read_rows(disk: sqlite3.Connection) -> list[Row]:
-    return [_row(*values) for values in disk.execute(_SELECT)]
+    seen: defaultdict[int, list[Seen]] = defaultdict(list)
+    for row_id, *what in disk.execute(_WITNESS):
+        seen[row_id].append(Seen(*what[:4], *map(bool, what[4:])))
+    return [_row(seen[values[0]], *values) for values in disk.execute(_SELECT)]
 
 
-def _row(*values: Any) -> Row:  # noqa: ANN401 - columns
-    row_id, schedule, fire_time, manual, *told, claimed, decided, through, rule, made, closed = values
+def read_pauses(disk: sqlite3.Connection) -> Iterator[tuple[str, float, datetime]]:
+    for name, at, since in disk.execute("select schedule, at, since from pauses_witness order by rowid"):
+        yield name, at, datetime.fromisoformat(since).replace(tzinfo=UTC)
+
+
+def _row(seen: list[Seen], *values: Any) -> Row:  # noqa: ANN401 - columns
+    row_id, schedule, fire_time, manual, *told, claimed, decided, through, rule, earlier = values
     at = _instant(fire_time)
     assert at is not None
-    times = (_instant(claimed), _instant(decided), _instant(through))
-    return Row(row_id, schedule, at, bool(manual), *told, *times, rule, made, inf if closed is None else closed)
+    before = json.loads(earlier) if earlier else []
+    *_, run_id, run_name, _, _ = told
+    return Row(
+        row_id,
+        schedule,
+        at,
+        bool(manual),
+        *told,
+        _instant(claimed),
+        _instant(decided),
+        _instant(through),
+        rule,
+        seen[0].at,
+        next((it.at for it in seen if it.state != "claimed"), inf),
+        tuple(_stages(seen, lambda it: it.state == "claimed")),
+        tuple(_stages(seen, lambda it: it.due)),
+        tuple(run for run in (*(run["run_id"] for run in before), run_id) if run),
+        tuple(name for name in (*(run["run_name"] for run in before), run_name) if name),
+        tuple(seen),
+    )
+
+
+def _stages(seen: list[Seen], such: Callable[[Seen], bool]) -> Iterator[Stage]:
+    """The stretches in which a row was such."""
+    begin: float | None = None
+    for one in seen:
+        if begin is None and such(one):
+            begin = one.at
+        elif begin is not None and not such(one):
+            yield Stage(begin, one.at, one.state, one.run_id)
+            begin = None
+    if begin is not None:
+        yield Stage(begin, inf)
 
 
 def _instant(text: str | None) -> datetime | None:
@@ -118,11 +203,24 @@ class Held:
     end: float
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A claim that ended with a run of its own."""
+
+    row: Row
+    claim: Stage
+    run: Made
+
+
 class Timeline:
     """The seed that `world` has lived through, and the rows that it left."""
 
-    def __init__(self, world: World, rows: list[Row]) -> None:
+    def __init__(self, world: World, rows: list[Row], pauses: Iterable[tuple[str, float, datetime]]) -> None:
         self.world = world
+        self.pauses: defaultdict[str, list[tuple[float, datetime]]] = defaultdict(list)
+        """When a schedule was paused since its runs failed, and since when by the daemon's clock."""
+        for name, at, since in pauses:
+            self.pauses[name].append((at, since))
         self.rows = rows
         self.runs = {run.id: run for run in world.server.made}
         self.by_name: defaultdict[str, list[Row]] = defaultdict(list)
@@ -130,6 +228,8 @@ class Timeline:
             self.by_name[row.schedule].append(row)
         self.steps = sum(abs(after - before) for (_, before), (_, after) in pairwise(world.offsets))
         self._held: dict[str, list[tuple[Row, Held]]] = {}
+        self._claims: dict[str, list[tuple[Row, Held]]] = {}
+        self._starts: dict[str, list[Start]] = {}
 
     @cached_property
     def calms(self) -> list[Calm]:
@@ -170,20 +270,61 @@ class Timeline:
                 end = apply.done
         return found
 
+    def surely(self, name: str, since: float, until: float) -> Schedule | None:
+        """The schedule, where only one definition of it can have been in force between these."""
+        found = self.in_force(name, since, until)
+        return found[0] if found and all(other is found[0] for other in found) else None
+
+    def calm_at(self, at: float) -> Calm | None:
+        return next((calm for calm in self.calms if calm.begin <= at <= calm.end), None)
+
+    def disk_fails(self, begin: float, end: float) -> bool:
+        """Whether the disk may have failed between these, so that it had what the daemon did not know of."""
+        bad = (trouble for trouble in self.world.scenario.troubles if "disk" in trouble.kinds)
+        return any(trouble.begin <= end and trouble.end >= begin for trouble in bad)
+
+    def starts(self, name: str) -> list[Start]:
+        """All that became of a schedule's claims, by row; a claim for another run may have left the one before."""
+        if name not in self._starts:
+            self._starts[name] = list(self._all_starts(name))
+        return self._starts[name]
+
+    def _all_starts(self, name: str) -> Iterator[Start]:
+        for row in self.by_name[name]:
+            known = set()
+            for claim in row.claims:
+                run = self.runs.get(claim.run_id or "")
+                if claim.state == "started" and run is not None and run.id not in known:
+                    known.add(run.id)
+                    yield Start(row, claim, run)
+
+    def claims(self, name: str) -> list[tuple[Row, Held]]:
+        """Claims, and runs that were to follow failed ones, and till when the daemon may have thought so; by row."""
+        if name not in self._claims:
+            stages = ((row, it) for row in self.by_name[name] for it in (*row.claims, *row.retries))
+            self._claims[name] = [(row, Held(it.begin, self._known(it.end, lambda _: _RECORDED))) for row, it in stages]
+        return self._claims[name]
+
     def held(self, name: str) -> list[tuple[Row, Held]]:
-        """What kept the schedule busy, and for how long the daemon may have thought so; by the row's id."""
+        """The same, and active runs."""
         if name not in self._held:
-            self._held[name] = [(row, held) for row in self.by_name[name] for held in self._of(row)]
+            runs = [(start.row, self._run_of(start)) for start in self.starts(name)]
+            self._held[name] = [*self.claims(name), *runs]
         return self._held[name]
 
-    def _of(self, row: Row) -> Iterator[Held]:
-        if not row.was_claimed:
-            return
-        end = self._known(row.closed, lambda _: _RECORDED)
-        if row.state == "started" and (run := self.runs.get(row.run_id or "")) is not None:
-            ended = min(max(run.ended, row.closed), row.closed + _GIVEN_UP + self.steps)
-            end = max(end, self._known(ended, lambda at: self._interval(at - row.closed) + _LOOKED_AT))
-        yield Held(row.made, end)
+    def _run_of(self, start: Start) -> Held:
+        begun = start.claim.end
+        counts = min(GIVEN_UP, self._longest_timeout(start.row.schedule) + LOOKS) + self.steps
+        ended = min(max(start.run.ended, begun), begun + counts)
+        return Held(begun, self._known(ended, partial(self.seen_within, begun)))
+
+    def _longest_timeout(self, name: str) -> float:
+        found = (apply.schedules.schedules.get(name) for apply in self.world.applies)
+        return max((it.overlap_timeout.total_seconds() for it in found if it is not None), default=0.0)
+
+    def seen_within(self, begun: float, at: float) -> float:
+        """How long it may take in calm until the end of a run is seen that began and ended then."""
+        return self._interval(at - begun) + _LOOKED_AT
 
     def _interval(self, age: float) -> float:
         return min(_LAST_LOOK, max(_FIRST_LOOK, (age + self.steps) / 10))
@@ -200,6 +341,16 @@ class Timeline:
         """What is left of a stretch for a schedule that may have troubles of its own."""
         troubles = self.world.scenario.troubles_of(name)
         return without(calm.begin, calm.end, [(trouble.begin, trouble.end) for trouble in troubles])
+
+
+def first_name(run: str) -> str:
+    """The name of the fire's first run."""
+    return _NEXT_RUN.sub("", run)
+
+
+def waits(schedule: Schedule) -> bool:
+    """Whether its claimed fires may have to wait for runs to end."""
+    return schedule.overlap in ("buffer_one", "cancel_running") or bool(schedule.depends_on)
 
 
 def without(begin: float, end: float, holes: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:

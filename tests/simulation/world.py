@@ -117,7 +117,9 @@ class World:
         self.calls: list[Call] = []
         """What operators asked for, in this order."""
         self.vain: list[float] = []
-        """When, in true time, something befell a question about a target, for which a fire may have to wait."""
+        """When, in true time, something befell a question, for which a fire may have to wait."""
+        self.refused_stops: list[tuple[float, str]] = []
+        """When the process was told that a run is not stopped, and which."""
         self.upsets: list[float] = []
         """When, in true time, the server was restarted or its ids went stale."""
         self._tell = tell
@@ -247,7 +249,7 @@ class World:
         """What becomes of a request on its way."""
         kind = self._poisoned(arrival) or self._on_the_line(arrival)
         if kind != "well":
-            if not (arrival.is_start or "/runs/" in arrival.path):
+            if not arrival.is_start:
                 self.vain.append(self.true)
             self.count(kind)
             self.note(f"{kind}: {arrival.method} {arrival.path}")
@@ -289,7 +291,7 @@ class World:
             if (stuck := self._held_up.get(name)) is not None:
                 self.after(0.02, stuck)
             self.requests.append((self.true, self.wall, self.highest, name))
-        if arrival.is_start or "name" in arrival.query:
+        if arrival.is_start or is_stop(arrival) or "name" in arrival.query:
             self.step()
 
     def over(self, arrival: Arrival) -> None:
@@ -315,6 +317,9 @@ class World:
             made = status == 200 and isinstance(body, dict)
             if made or status in _NOT_STARTED or (status == 429 and "MaxConcurrentTasksError" in str(body)):
                 self.unasked.discard(run_name(arrival))
+        elif is_stop(arrival):
+            if status is not None and status >= 400:
+                self.refused_stops.append((self.true, arrival.path.split("/")[-2]))
         elif status == 200 and isinstance(body, dict):
             self.unasked.discard(arrival.query.get("name", "").removeprefix("equals:"))
 
@@ -323,7 +328,7 @@ class World:
             self.step()
 
     def received(self, arrival: Arrival) -> None:
-        if arrival.is_start or "name" in arrival.query:
+        if arrival.is_start or is_stop(arrival) or "name" in arrival.query:
             self.step()
 
     def disk(self, loop: SimLoop, work: Callable[[], Any]) -> Future[Any]:
@@ -400,6 +405,10 @@ class World:
 _NOT_STARTED = (None, 302, 400, 401, 403, 404, 405, 422)
 _NOT_ON_THE_LINE = {"disk", "no slot"}
 ONLY_STARTS = {"duplicated", "lost, and late", "429 too busy", "429 with Retry-After", "redirect"}
+
+
+def is_stop(arrival: Arrival) -> bool:
+    return arrival.method == "POST" and arrival.path.endswith("/stop")
 
 
 def run_name(arrival: Arrival) -> str:

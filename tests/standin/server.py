@@ -414,9 +414,9 @@ def _page(rows: list[Json], query: Mapping[str, str]) -> Json:
     if name := query.get("name"):
         rows = [row for row in rows if row.get("name") == name.removeprefix("equals:")]
     if ids := query.get("id"):
-        rows = [row for row in rows if row["id"] in _one_of(ids)]
+        rows = [row for row in rows if row["id"] in one_of(ids)]
     if statuses := query.get("status"):
-        rows = [row for row in rows if _status(row) in _one_of(statuses)]
+        rows = [row for row in rows if _status(row) in one_of(statuses)]
     way, _, field = query.get("sort_by", "").partition(":")
     if field:
         rows = sorted(rows, key=lambda row: (row["body"] | row["metadata"]).get(field) or "", reverse=way == "desc")
@@ -425,7 +425,7 @@ def _page(rows: list[Json], query: Mapping[str, str]) -> Json:
     return {"items": rows[(number - 1) * size : number * size], "total": len(rows), "total_pages": pages}
 
 
-def _one_of(value: str) -> list[str]:
+def one_of(value: str) -> list[str]:
     found: list[str] = json.loads(value.removeprefix("oneof:")) if value.startswith("oneof:") else [value]
     return found
 

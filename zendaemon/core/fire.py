@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 from uuid import UUID, uuid5
 
+from zendaemon.core.run import TERMINAL
 from zendaemon.core.template import render, stamp
 
 if TYPE_CHECKING:
@@ -110,6 +111,11 @@ class Fire:
     def start_key(self) -> UUID:
         """What a start is sent with as its idempotency key: each run of the fire has its own."""
         return uuid5(self.key, str(len(self.earlier_runs))) if self.earlier_runs else self.key
+
+    @property
+    def followed(self) -> bool:
+        """Whether it has a run that is active, or of whose end nothing is known yet but that it has ended."""
+        return self.state is FireState.STARTED and (self.run_status not in TERMINAL or self.run_ended_at is None)
 
     @property
     def final(self) -> bool:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from zendaemon.core.fire import EarlierRun, Fire, FireState
-from zendaemon.core.run import TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +48,7 @@ def insert_fires(connection: Connection, planned: Sequence[Fire]) -> list[Fire]:
 
 def close_fires(connection: Connection, closed: Sequence[Fire]) -> None:
     """Update the claims of these fires to what they are now. A row that is final already is left alone."""
-    rows = [_row(fire, followed=fire.state is FireState.STARTED and fire.run_status not in TERMINAL) for fire in closed]
+    rows = [_row(fire, followed=fire.followed) for fire in closed]
     connection.exec_driver_sql(_CLOSE, (json.dumps(rows),))
 
 

@@ -151,13 +151,14 @@ def outcomes(connection: Connection, name: str, count: int) -> list[Fire]:
     """The latest `count` fires whose runs succeeded or failed for good, the latest first; none by hand."""
     ended = fires.c.run_status.in_([*SUCCEEDED, *FAILED])
     wanted = (fires.c.schedule == name, fires.c.state == FireState.STARTED.value, ended, fires.c.retry_at.is_(None))
-    return _latest(connection, count, *wanted, ~fires.c.manual)
+    return _latest(connection, count, *wanted, ~fires.c.manual, ~fires.c.followed)
 
 
 def last_decided(connection: Connection, name: str) -> Fire | None:
-    """The latest fire of a schedule that was to be started, whatever came of it."""
+    """The latest fire of a schedule that was to be started, whatever came of it; none whose run is under way."""
     states = [FireState.STARTED.value, FireState.FAILED.value, FireState.MISSED.value]
-    found = _latest(connection, 1, fires.c.schedule == name, fires.c.state.in_(states))
+    over = ~fires.c.followed, fires.c.retry_at.is_(None)
+    found = _latest(connection, 1, fires.c.schedule == name, fires.c.state.in_(states), *over)
     return found[0] if found else None
 
 
