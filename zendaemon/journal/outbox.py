@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import delete, func, select
+from sqlalchemy.dialects import sqlite
 
 from zendaemon.core.message import Message
-from zendaemon.journal.store import insert
 from zendaemon.journal.tables import channels, fires, messages
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ def save(connection: Connection, new: Sequence[Message], states: Mapping[str, st
         for each in new
     ]
     if rows:
-        connection.execute(insert(connection, messages).on_conflict_do_nothing(index_elements=["id"]), rows)
+        connection.execute(sqlite.insert(messages).on_conflict_do_nothing(index_elements=["id"]), rows)
     if states:
-        statement = insert(connection, channels)
+        statement = sqlite.insert(channels)
         changed = {"state": statement.excluded.state}
         connection.execute(
             statement.on_conflict_do_update(index_elements=["name"], set_=changed),
