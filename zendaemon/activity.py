@@ -79,6 +79,8 @@ class Activity:
 
     def ends(self, schedule: Schedule) -> datetime:
         """When the last of a schedule's active runs counts no more for `overlap`; long ago where there is none."""
+        if schedule.name not in self._running:
+            return EPOCH
         begun = (fire.decided_at or fire.fire_time for fire in self.active(schedule.name))
         return max((at + schedule.overlap_timeout for at in begun), default=EPOCH)
 

@@ -268,9 +268,8 @@ class Engine:
     def _standing(self, schedule: Schedule) -> Standing:
         name, activity = schedule.name, self.activity
         claimed, running = activity.will_run(name), self._now() < activity.ends(schedule)
-        return Standing(
-            self.marks[name], self.awake.since, claimed, running, activity.runs(name), self.pauses.get(name)
-        )
+        runs = activity.runs(name) if schedule.max_runs else 0
+        return Standing(self.marks[name], self.awake.since, claimed, running, runs, self.pauses.get(name))
 
     def hand_over(self, fire: Fire, schedule: Schedule) -> None:
         if fire.state is not FireState.CLAIMED:

@@ -20,6 +20,7 @@ from zendaemon.loader.places import Places
 
 if TYPE_CHECKING:
     from zendaemon.core.schedule import ScheduleSet
+    from zendaemon.settings import Settings
 
 
 def command(
@@ -30,11 +31,12 @@ def command(
     """Check schedule files, without a server; every problem as file:line:column: message."""
     gc.disable()  # a short life: looking for garbage among all schedules again and again takes a fifth of it
     try:
-        loaded = load(paths or [_folder()], now=clock.now())
+        loaded = load(paths or [_settings().schedules], now=clock.now())
     except Invalid as error:
         _show_problems(error, as_json=as_json)
         raise typer.Exit(1) from None
-    warnings = _warnings(loaded.set, _channels(loaded.set))
+    named = any(schedule.notify for schedule in loaded.set.schedules.values())
+    warnings = _warnings(loaded.set, _channels() if named else None)
     count = len(loaded.set.schedules)
     if as_json:
         print_json({"valid": True, "schedules": count, "problems": [], "warnings": warnings})
@@ -48,10 +50,10 @@ def command(
         raise typer.Exit(1)
 
 
-def _folder() -> Path:
-    from zendaemon.settings import load_settings  # noqa: PLC0415 - a tenth of a second, for nothing where paths are given
+def _settings() -> Settings:
+    from zendaemon.settings import load_settings  # noqa: PLC0415 - a tenth of a second, which most checks need not
 
-    return load_settings().schedules
+    return load_settings()
 
 
 def _counted(count: int, noun: str) -> str:
@@ -71,14 +73,10 @@ def _show_problems(error: Invalid, *, as_json: bool) -> None:
     sys.stderr.write(f"{error.message}\n")
 
 
-def _channels(schedules: ScheduleSet) -> Collection[str] | None:
-    """The channels of the settings, where they are at hand and any schedule names one."""
-    if not any(schedule.notify for schedule in schedules.schedules.values()):
-        return None
-    from zendaemon.settings import load_settings  # noqa: PLC0415 - as above
-
+def _channels() -> Collection[str] | None:
+    """The channels of the settings, where they are at hand."""
     with suppress(SettingsError):
-        return load_settings().notify.keys() or None
+        return _settings().notify.keys() or None
     return None
 
 

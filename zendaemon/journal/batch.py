@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 KEY = ("schedule", "fire_time", "manual")
 EARLIER = TypeAdapter(tuple[EarlierRun, ...])
 _NAMES = (*(field.name for field in fields(Fire)), "followed")
+_VALUES = attrgetter(*_NAMES[:-1])
 _PLACES = {name: f"value ->> {place}" for place, name in enumerate(_NAMES)}
 _LIKE_KEY = " AND ".join(f"fires.{name} = {_PLACES[name]}" for name in KEY)
 _INSERT = (
@@ -59,8 +61,8 @@ def move_watermarks(connection: Connection, watermarks: Mapping[str, datetime]) 
 
 
 def _row(fire: Fire, *, followed: bool) -> list[Any]:
-    values = [getattr(fire, name) for name in _NAMES[:-1]]
-    return [*[_text(value) if isinstance(value, datetime) else storable(value) for value in values], followed]
+    values = [value if value is None else storable(value) for value in _VALUES(fire)]
+    return [*[_text(value) if isinstance(value, datetime) else value for value in values], followed]
 
 
 def _text(instant: datetime) -> str:
@@ -71,5 +73,5 @@ def _text(instant: datetime) -> str:
 def storable(value: Any) -> Any:  # noqa: ANN401 - a value of a row
     """A value as a column takes it. A server's text may have half characters or a NUL; no database takes them."""
     if isinstance(value, str):
-        return value.encode(errors="replace").decode().replace("\0", "?")
+        return value if value.isprintable() else value.encode(errors="replace").decode().replace("\0", "?")
     return (EARLIER.dump_json(value).decode() if value else None) if isinstance(value, tuple) else value
