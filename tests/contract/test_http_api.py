@@ -20,7 +20,7 @@ from zendaemon import clock
 from zendaemon.cli import wiring
 from zendaemon.core.address import Address
 from zendaemon.core.errors import JournalError
-from zendaemon.core.fire import Fire, FireState, Reason
+from zendaemon.core.fire import Fire, FireState, Reason, again
 from zendaemon.core.planning import rule_text
 from zendaemon.core.schedule import Schedule
 from zendaemon.core.shown import Health, Refusal, ScheduleDetail, ShownFire, Status, Timeline
@@ -490,6 +490,19 @@ async def test_without_a_token_the_pages_say_at_once_that_nothing_can_be_changed
             text = (await client.get(path)).text
         assert "aria-disabled" not in text
         assert "no-token" not in text
+
+
+async def test_a_page_lists_the_runs_that_a_fire_had_before_its_last_one(world: World) -> None:
+    first = replace(closed("nightly", BEGIN), run_id="r1", run_name="nightly-x", run_status="failed")
+    second = replace(again(first, BEGIN), state=FireState.STARTED, run_id="r2", run_status="failed", retry_at=BEGIN)
+    await journaled(world, second)
+    async with world.client() as client:
+        text = (await client.get("/schedules/nightly")).text
+        (shown,) = (await client.get("/api/v1/fires?limit=1")).json()["fires"]
+    assert f"after {first.run_name}, failed" in text
+    assert f"{first.run_name}-r1" in text
+    assert "runs again" in text
+    assert [run["run_name"] for run in shown["earlier_runs"]] == [first.run_name]
 
 
 OUTSIDE = (
