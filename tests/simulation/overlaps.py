@@ -129,8 +129,8 @@ def _active(run: Made, begin: float, end: float) -> bool:
 
 def _gave_way(timeline: Timeline, name: str, rows: list[Row]) -> Iterator[str]:
     """`cancel_running`: nothing is sent while a later fire is in hand."""
-    fires = {row.names[0]: row for row in rows if row.names and not row.manual}
-    claims = [(row, claim) for row in fires.values() for claim in row.claims]
+    fires = {run: row for row in rows if not row.manual for run in row.names}
+    claims = [(row, claim) for row in rows if not row.manual for claim in row.claims]
     for sent, _, _, run in timeline.world.requests:
         row = fires.get(run)
         if row is None or not _all(timeline.in_force(name, row.made - COMMIT, sent), ("cancel_running",)):
