@@ -14,6 +14,7 @@ from simulation.timeline import COMMIT, GIVEN_UP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from simulation.pausing import Known
     from simulation.server import Made
@@ -167,7 +168,11 @@ def _in_a_row(rows: list[Row], at: float, count: int) -> list[tuple[Row, Seen]]:
 
 def _justified(timeline: Timeline, name: str, rows: list[Row]) -> Iterator[str]:
     """A pause by failures comes after so many, none of which was known before somebody resumed the schedule."""
-    for at, _ in timeline.pauses[name]:
+    known: set[datetime] = set()
+    for at, begin in timeline.pauses[name]:
+        if begin in known:
+            continue  # the same once more, since the disk had failed when it was to end
+        known.add(begin)
         parts = timeline.in_force(name, at - COMMIT, at)
         counts = {part.pause_after_failures for part in parts if part is not None and part.pause_after_failures}
         moments = [at, *(it.at + _GRAIN / 100 for row in rows for it in row.seen if at - COMMIT <= it.at <= at)]
