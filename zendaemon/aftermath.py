@@ -18,7 +18,7 @@ from zendaemon.core.run import FAILED
 from zendaemon.events import fire_values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -188,15 +188,18 @@ class Aftermath:
             return
         count, pauses = schedule.pause_after_failures, self._engine.pauses
         outcomes = await self._journal.outcomes(name, count)
-        before = pauses.get(name)
-        note = failed_in_a_row(outcomes, count, before.until if before else None)
-        if note is None:
+        if self._why_pause(name, outcomes, count) is None:
             return
         async with self._engine.decided([name]) as now:
-            if pauses.holding(name, now) is None:
+            note = self._why_pause(name, outcomes, count)  # somebody may have resumed it meanwhile
+            if note is not None and pauses.holding(name, now) is None:
                 await pauses.begin(Pause(schedule=name, since=now, note=note, by="failures"), None)
                 self._attempts.skip_paused()
                 self.tell(Alert(kind=AlertKind.PAUSED, at=now, text=f"{name} is paused: {note}", schedule=name))
+
+    def _why_pause(self, name: str, outcomes: Sequence[Fire], count: int) -> str | None:
+        before = self._engine.pauses.get(name)
+        return failed_in_a_row(outcomes, count, before.until if before else None)
 
     def _schedule(self, name: str) -> Schedule | None:
         schedule = self._engine.schedules.schedules.get(name)

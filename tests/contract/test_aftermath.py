@@ -18,6 +18,7 @@ from zendaemon import gates
 from zendaemon.core import following
 from zendaemon.core.errors import JournalError
 from zendaemon.core.fire import FireState, Reason
+from zendaemon.core.pause import Pause
 from zendaemon.journal import Journal
 
 if TYPE_CHECKING:
@@ -153,8 +154,6 @@ async def test_a_pause_holds_for_next_runs_too(world: World) -> None:
         daemon.wake(seconds=6)
         await until(lambda: RUN in world.server.runs and world.rows[0].final)
         async with daemon.engine.decided(["nightly"]) as now:
-            from zendaemon.core.pause import Pause  # noqa: PLC0415
-
             await daemon.engine.pauses.begin(Pause(schedule="nightly", since=now), None)
         end(world, RUN, "failed")
         await until(lambda: world.rows[0].message is not None)
@@ -243,6 +242,31 @@ async def test_failures_in_a_row_pause_the_schedule(world: World) -> None:
         await daemon.engine.pauses.end("nightly", daemon.clock())
         daemon.wake(hours=1)
         await failed(world, 15)  # one more is not two since the pause
+        await asyncio.sleep(0.5)
+        assert daemon.engine.pauses.holding("nightly", daemon.clock()) is None
+
+
+async def test_who_resumes_a_schedule_while_its_failures_are_looked_at_has_the_last_word(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes, looked = Journal.outcomes, asyncio.Event()
+
+    async def looks(self: Journal, name: str, count: int) -> list[Fire]:
+        found = await outcomes(self, name, count)
+        if found:
+            looked.set()
+        return found
+
+    monkeypatch.setattr(Journal, "outcomes", looks)
+    async with world.daemon(schedule(pause_after_failures=1)) as daemon:
+        daemon.wake(seconds=6)
+        await until(lambda: RUN in world.server.runs and world.rows[0].final)
+        async with daemon.engine.decided(["nightly"]) as now:
+            await daemon.engine.pauses.begin(Pause(schedule="nightly", since=now), None)
+            end(world, RUN, "failed")
+            await asyncio.wait_for(looked.wait(), 10)
+            await asyncio.sleep(0.2)
+            await daemon.engine.pauses.end("nightly", daemon.clock())
         await asyncio.sleep(0.5)
         assert daemon.engine.pauses.holding("nightly", daemon.clock()) is None
 
