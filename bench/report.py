@@ -104,11 +104,11 @@ def _plain(value: object) -> object:
 def chart(table: Table, column: str, file: Path) -> None:
     """Bars of one column on a logarithmic scale, as SVG."""
     rows = [(row.name, row.cells[column]) for row in table.rows if isinstance(row.cells.get(column), Quantity)]
-    if not rows:
+    shown = [float(value) for _, value in rows if float(value) > 0]
+    if not shown:
         return
-    low = min(float(value) for _, value in rows) / 2
-    top = max(float(value) for _, value in rows)
-    wide = lambda value: 20 + 380 * log10(value / low) / max(0.3, log10(top / low))  # noqa: E731
+    low, top = min(shown) / 2, max(shown)
+    wide = lambda value: 20 + 380 * log10(max(value, low) / low) / max(0.3, log10(top / low))  # noqa: E731
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 {60 + 34 * len(rows)}" font-family="sans-serif">'
     ]
