@@ -344,8 +344,27 @@ def _with_what_follows(draw: Random, found: Scenario) -> Scenario:
         reloads.append(Reload(reload.at, ScheduleSet(schedules)))
     pausing = {name for it in reloads for name, one in it.schedules.schedules.items() if one.pause_after_failures}
     resumes = [Event(_moment(draw), "resume", 0.0, name) for name in sorted(pausing) for _ in range(draw.randint(1, 8))]
-    events = tuple(sorted([*found.events, *resumes], key=lambda event: event.at))
-    return replace(found, reloads=tuple(reloads), events=events, failing=tuple(_failing(draw)))
+    found = replace(found, reloads=tuple(reloads), failing=tuple(_failing(draw)))
+    events = [*found.events, *resumes, *_pauses_of_next_runs(draw, found)]
+    return replace(found, events=tuple(sorted(events, key=lambda event: event.at)))
+
+
+def _pauses_of_next_runs(draw: Random, found: Scenario) -> list[Event]:
+    """What an operator does who sees runs fail: pause the schedule, while another one is to follow or has begun."""
+    again = {name for it in found.reloads for name, one in it.schedules.schedules.items() if one.on_run_failure}
+    events: list[Event] = []
+    for name in sorted(again):
+        if draw.random() >= 0.25:
+            continue
+        for _ in range(draw.randint(1, 4)):
+            broken = [it for it in found.failing if it.schedule in ("", name)]
+            at = draw.uniform(broken[0].begin, broken[0].end) if broken else _moment(draw)
+            length = draw.choice([0.5, 2, 6]) * 3600
+            events += [
+                Event(min(at, WEEK), "pause", 0.0, name),
+                Event(min(at + length, WEEK + 3600), "resume", 0.0, name),
+            ]
+    return events
 
 
 def _what_follows(draw: Random, version: str, schedule: Schedule, others: list[str]) -> dict[str, Any]:
