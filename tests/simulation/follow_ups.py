@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from simulation.pausing import learned, may_hold
 from simulation.policies import QUIET, bound
-from simulation.timeline import COMMIT, GIVEN_UP
+from simulation.timeline import COMMIT, GIVEN_UP, LOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +38,7 @@ def follow_ups(timeline: Timeline) -> Iterator[str]:
             yield from _statuses(timeline, row)
             yield from _next_runs(timeline, row)
             yield from _not_again(timeline, row, known)
+            yield from _overdue(timeline, row)
             yield from _in_calm(timeline, row, known)
             yield from _sent_in_calm(timeline, row, known, sent, first)
         yield from _justified(timeline, name, rows)
@@ -97,6 +98,19 @@ def _not_again(timeline: Timeline, row: Row, known: list[Known]) -> Iterator[str
             yield f"{row} was not run again at {timeline.world.instant(due.end)}: {row.message}"
         if due is row.retries[-1] and not (row.message or "").startswith(_AGAIN):
             yield f"{row} was not run again, and does not say why: {row.message}"
+
+
+def _overdue(timeline: Timeline, row: Row) -> Iterator[str]:
+    """What is to be run again is so when it is time, also by the next process; or it is said why not."""
+    found = (apply.schedules.schedules.get(row.schedule) for apply in timeline.world.applies)
+    policies = [it.on_run_failure for it in found if it is not None and it.on_run_failure is not None]
+    delay = max((policy.delay.total_seconds() for policy in policies), default=0.0)
+    for due in row.retries:
+        for calm in timeline.calms:
+            late = max(calm.begin, due.begin + delay + timeline.steps) + LOOKS + _RECORDED
+            if late < min(calm.end, due.end):
+                yield f"{row} was to be run again since {timeline.world.instant(due.begin)}, and was not in time"
+                return
 
 
 def _in_calm(timeline: Timeline, row: Row, known: list[Known]) -> Iterator[str]:
