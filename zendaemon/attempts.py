@@ -25,7 +25,7 @@ from zendaemon.core.errors import (
     Unresolved,
     ZendaemonError,
 )
-from zendaemon.core.fire import Fire, FireState, Reason, lateness, not_again, run_config
+from zendaemon.core.fire import Fire, FireState, Reason, changed, lateness, not_again, run_config
 from zendaemon.core.ownership import Clocks, foreign, settles_in
 from zendaemon.core.work import Work, may_have_run, rank, started
 from zendaemon.events import Observers, attempt, fire_values, say_closed, say_retry, say_run_again
@@ -220,7 +220,7 @@ class Attempts:
             await self._give_up(work, _PAUSED)
             return
         if work.fire.lateness_seconds is None:
-            work.fire = replace(work.fire, lateness_seconds=lateness(work.asked_for_at, now))
+            work.fire = changed(work.fire, lateness_seconds=lateness(work.asked_for_at, now))
         begin = asyncio.get_running_loop().time()
         try:
             run = await self._start_or_find(work)
@@ -267,7 +267,7 @@ class Attempts:
         if self._follow_pause(work):
             raise _Lapsed
         work.asking = False
-        work.fire = replace(fire, attempts=fire.attempts + 1)
+        work.fire = changed(fire, attempts=fire.attempts + 1)
         with attempt(work.fire, self.observer, self._elapsed):
             return await self._server.start(resolved, config, work.schedule.tags, fire.start_key)
 
@@ -384,7 +384,7 @@ class Attempts:
             if not self._again[fire.key]:
                 why = ": ".join(part for part in (fire.reason, fire.message) if part)
                 fire = not_again(fire, f"not run again: {why}")
-        await self._records.put(replace(fire, decided_at=self._now()))
+        await self._records.put(changed(fire, decided_at=self._now()))
 
     def _closed(self, fire: Fire) -> None:
         self.on_closed(fire)

@@ -73,6 +73,7 @@ def plan(
     first = schedule.trigger.next_after(watermark)
     if first is None or first > due:
         return Plan((), watermark)
+    earliest = first
     opens, ends = standing.pause.span(schedule.delay, due) if standing.pause else (due, due)
     if schedule.overlap is Overlap.BUFFER_ONE and (standing.claimed or standing.running) and not closing:
         if not opens < first <= ends:
@@ -88,7 +89,8 @@ def plan(
             yield from _together(schedule, after, slept_until, Reason.REMOVED)
         else:
             yield from _misfires(schedule, after, slept_until, due, now)
-        yield from _on_time(schedule, max(after, slept_until), until, now)
+        begin = max(after, slept_until)
+        yield from _on_time(schedule, earliest if begin < earliest else schedule.trigger.next_after(begin), until, now)
 
     fires = chain(
         stretch(watermark, min(due, opens)),
@@ -102,8 +104,9 @@ def plan(
     return Plan(decided, watermark, more=limit is not None and len(decided) == limit)
 
 
-def _on_time(schedule: Schedule, after: datetime, until: datetime, now: datetime) -> Iterator[Fire]:
-    instant = schedule.trigger.next_after(after)
+def _on_time(schedule: Schedule, first: datetime | None, until: datetime, now: datetime) -> Iterator[Fire]:
+    """The fires from the fire time `first` on."""
+    instant = first
     while instant is not None and instant <= until:
         yield _start(schedule, instant, now)
         more = until - instant >= schedule.trigger.shortest
@@ -132,7 +135,7 @@ def _misfires(schedule: Schedule, after: datetime, until: datetime, due: datetim
             yield from _together(schedule, last, until, Reason.EXCLUDED)
         case Catchup.ALL:
             yield from _together(schedule, after, min(opens - _TICK, until), Reason.CATCHUP_WINDOW)
-            yield from _on_time(schedule, max(after, opens - _TICK), until, now)
+            yield from _on_time(schedule, schedule.trigger.next_after(max(after, opens - _TICK)), until, now)
 
 
 def _together(schedule: Schedule, after: datetime, until: datetime, reason: Reason) -> Iterator[Fire]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from zendaemon.core import retry
 from zendaemon.core.errors import Rejected, Unauthorized, Unavailable, Uncertain, Unresolved
-from zendaemon.core.fire import FireState
+from zendaemon.core.fire import FireState, changed
 from zendaemon.core.policy import Overlap
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def may_have_run(work: Work, failure: ZendaemonError) -> bool:
 
 def started(fire: Fire, run: Run) -> Fire:
     """The fire with the run that it got."""
-    return replace(
+    return changed(
         fire,
         state=FireState.STARTED,
         run_id=run.id,

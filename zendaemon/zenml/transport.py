@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _DUAL_STACK_DELAY = 0.25  # seconds before the next address is tried beside the first (RFC 8305)
+_LATE = 30.0  # seconds for a connection that nobody waits for to be made or refused; then it is cancelled
 _LAST = 0.5  # seconds for connections that nobody waits for any more, when all is closed
 _LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
 
@@ -69,29 +70,30 @@ class Transport:
 
     async def _connect(self, url: httpx.URL, limit: float) -> _Connection:
         """A new connection, made beside whoever wants it: cancelled in a bad moment, asyncio would leave it open."""
-        making = asyncio.get_running_loop().create_task(self._made(url, limit))
+        making = asyncio.get_running_loop().create_task(self._made(url))
         self._making.add(making)
         making.add_done_callback(self._making.discard)
         try:
-            return await asyncio.shield(making)
+            async with asyncio.timeout(limit):
+                return await asyncio.shield(making)
+        except TimeoutError as error:
+            _leave(making)
+            raise httpx.ConnectTimeout(str(error)) from error
         except asyncio.CancelledError:
-            making.add_done_callback(_unwanted)
+            _leave(making)
             raise
 
-    async def _made(self, url: httpx.URL, limit: float) -> _Connection:
+    async def _made(self, url: httpx.URL) -> _Connection:
         secure = url.scheme == "https"
         try:
-            async with asyncio.timeout(limit):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    _Connection,
-                    url.host,
-                    url.port or (443 if secure else 80),
-                    ssl=self._context if secure else None,
-                    server_hostname=url.host if secure else None,
-                    happy_eyeballs_delay=_DUAL_STACK_DELAY,
-                )
-        except TimeoutError as error:
-            raise httpx.ConnectTimeout(str(error)) from error
+            _, connection = await asyncio.get_running_loop().create_connection(
+                _Connection,
+                url.host,
+                url.port or (443 if secure else 80),
+                ssl=self._context if secure else None,
+                server_hostname=url.host if secure else None,
+                happy_eyeballs_delay=_DUAL_STACK_DELAY,
+            )
         except (OSError, UnicodeError) as error:  # the latter for a host that cannot be a name
             raise httpx.ConnectError(str(error)) from error
         return connection
@@ -101,8 +103,17 @@ class Transport:
             connection.abort()
         self._idle.clear()
         if self._making:
-            await asyncio.wait(self._making, timeout=_LAST)
+            _, late = await asyncio.wait(self._making, timeout=_LAST)
+            for making in late:
+                making.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         await asyncio.sleep(0)  # what is aborted is closed in the next turn of the loop
+
+
+def _leave(making: asyncio.Task[_Connection]) -> None:
+    """Nobody waits for this connection any more. It is given the time to be there after all, and then aborted."""
+    making.add_done_callback(_unwanted)
+    asyncio.get_running_loop().call_later(_LATE, making.cancel)
 
 
 def _unwanted(making: asyncio.Task[_Connection]) -> None:
