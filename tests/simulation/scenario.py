@@ -359,6 +359,10 @@ def _pauses_of_next_runs(draw: Random, found: Scenario) -> list[Event]:
         for _ in range(draw.randint(1, 4)):
             broken = [it for it in found.failing if it.schedule in ("", name)]
             at = draw.uniform(broken[0].begin, broken[0].end) if broken else _moment(draw)
+            schedule = found.schedules_at(at).schedules.get(name)
+            soon = schedule.next_after(found.begin + timedelta(seconds=at)) if schedule is not None else None
+            if schedule is not None and soon is not None:  # its run fails soon, or is to be followed by another
+                at = (soon + schedule.delay - found.begin).total_seconds() + draw.choice([30, 700, 1500, 9000])
             length = draw.choice([0.5, 2, 6]) * 3600
             events += [
                 Event(min(at, WEEK), "pause", 0.0, name),
