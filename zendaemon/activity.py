@@ -97,6 +97,10 @@ class Activity:
         self._held[schedule.name] = schedule
         return self.active(schedule.name)
 
+    def waited_for(self, fire: Fire) -> list[Fire]:
+        """The fire itself, where another one waits for its run to end."""
+        return [fire] if fire.schedule in self._held else []
+
     def let_go(self, name: str) -> bool:
         """Whether a fire of a schedule waited."""
         return self._held.pop(name, None) is not None

@@ -285,6 +285,7 @@ class Engine:
         self.activity.closed(fire)
         if fire.followed:
             self._runs.follow(fire)
+            self._runs.hurry(self.activity.waited_for(fire))
         if fire.state is not FireState.STARTED or fire.run_status in TERMINAL:
             self._look_for_held(fire.schedule)
         self._go_on()
