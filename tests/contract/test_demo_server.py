@@ -145,7 +145,7 @@ def test_starts_fail_when_asked(servers: ServerPool, version: str, unique_name: 
 
 @pytest.mark.parametrize("version", ["0.85.0", "0.98.0"])
 def test_a_held_slot_refuses_the_next_start(servers: ServerPool, version: str, unique_name: str) -> None:
-    server = servers.get(version, start_slots=1, workload=Workload(hold_seconds=2))
+    server = servers.get(version, start_slots=1, workload=Workload(hold_seconds=10))
     seeder = servers.seeder(server)
     key = seeder.service_account()
     runnable = seeder.runnable(unique_name)

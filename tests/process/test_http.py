@@ -197,8 +197,8 @@ def test_a_stop_answers_what_was_asked_and_leaves_no_connection(make: Callable[.
     assert daemon.stray == []
 
 
-RESUMES_NOTHING = ["Missing test data: 1 operation repeatedly returned 404 responses"]
-"""What it says of `resume` with names that it makes up: no schedule has one, so there is nothing to resume."""
+NO_SUCH_NAMES = r"Missing test data: \d operations? repeatedly returned 404"
+"""What it says of operations on names that it makes up, which no schedule has."""
 WITH_NAMES = """
 [parameters]
 "path.name" = "nightly"
@@ -236,6 +236,7 @@ def test_schemathesis_finds_nothing(make: Callable[..., Daemon], tmp_path: Path,
         assert int(re.findall(r"(\d+) generated, \1 passed", found.stdout)[0]) > 100, found.stdout
         warnings = re.findall(r"^  ⚠️ +(.+)$", found.stdout, re.MULTILINE)
         assert ("No issues found" in found.stdout) is (not warnings), found.stdout
-        assert warnings in ([], *([RESUMES_NOTHING] if config is WITHOUT_CURSORS else [])), found.stdout
+        expected = NO_SUCH_NAMES if config is WITHOUT_CURSORS else r"(?!)"
+        assert all(re.match(expected, warning) for warning in warnings), found.stdout
         assert client.get("/healthz").status_code == 200
     assert not daemon.events("http.error")
