@@ -52,14 +52,20 @@ class Aftermath:
         self.tell: Callable[[Alert], None] = lambda _: None
 
     def connect(self, runs: Runs, gates: Gates) -> None:
-        """Hear of the ends of runs, after the engine, and tell the gates what they ask of others."""
-        engine_ended = runs.on_ended
+        """Hear of the ends of runs and fires, after the engine, and tell the gates what they ask of others."""
+        engine_ended, engine_closed = runs.on_ended, self._attempts.on_closed
 
         def ended(fire: Fire) -> None:
             engine_ended(fire)
             self.ended(fire)
 
+        def closed(fire: Fire) -> None:
+            engine_closed(fire)
+            if fire.run_status in FAILED:  # its next run came to nothing
+                self.ended(fire)
+
         runs.on_ended, runs.follow_up = ended, self.follow_up
+        self._attempts.on_closed = closed
         gates.look, gates.last, gates.drop = runs.look, self._journal.last_decided, self.drop
         gates.undecided = self._undecided
         gates.doubted = lambda name: name in self._doubted

@@ -176,6 +176,17 @@ async def test_a_next_run_that_cannot_be_started_leaves_the_last_one_on_record(w
     assert "rejected" in (fire.message or "")
 
 
+async def test_a_fire_whose_next_run_comes_to_nothing_has_failed_for_good(world: World) -> None:
+    async with world.daemon(schedule(pause_after_failures=1, **AGAIN)) as daemon:
+        daemon.wake(seconds=6)
+        await until(lambda: RUN in world.server.runs)
+        refusal = {"detail": ["ValueError", "Can't set schedule when running pipeline via Rest API."]}
+        world.server.script(standins.Fault(400, refusal))
+        end(world, RUN, "failed")
+        await until(lambda: daemon.engine.pauses.holding("nightly", daemon.clock()))
+    assert list(world.server.runs) == [RUN]
+
+
 async def test_what_waits_for_its_next_run_keeps_others_from_starting(world: World) -> None:
     keys = {"overlap": "skip", "on_run_failure": {"retry_run": 1, "delay": "2s"}, "every": "1h"}
     async with world.daemon(schedule(**keys)) as daemon:
