@@ -180,13 +180,7 @@ class Gates:
         """Wait for what the others began no later than this fire; then ask how the last one of each ended."""
         schedule, fire_time = work.schedule, work.fire.fire_time
         for name in schedule.depends_on:
-            active = [fire for fire in self._activity.active(name) if fire.fire_time <= fire_time]
-            stuck = [fire for fire in active if not self._counts(schedule, fire)]
-            if stuck and schedule.only_if_last_succeeded:
-                return Shut(GiveUp(FireState.SKIPPED, Reason.DEPENDENCY), Held(_outcome(name, stuck[0])))
-            if len(active) > len(stuck):
-                return Wait(_OTHER_SCHEDULES, Held(f"run {active[-1].run_name}, which it depends on, has not ended"))
-            begun = (*self._activity.claims(name), *self._activity.failed(name))
+            begun = (*self._activity.claims(name), *self._activity.active(name), *self._activity.failed(name))
             undecided = self.undecided(name)
             if any(fire.fire_time <= fire_time for fire in begun) or (undecided and undecided <= fire_time):
                 return Wait(_OTHER_SCHEDULES, Held(f"schedule {name!r}, which it depends on, has not ended"))
