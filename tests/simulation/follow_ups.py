@@ -214,11 +214,11 @@ def _paused_in_calm(timeline: Timeline, name: str, rows: list[Row], known: list[
             if calm is None or until > calm.end or schedule is None or not schedule.pause_after_failures:
                 continue
             failed = _in_a_row(rows, at, schedule.pause_after_failures)
-            ends = [timeline.runs[it.run_id].ended for _, it in failed if it.run_id in timeline.runs]
-            if not failed or len(ends) < len(failed):
+            begun = [timeline.runs[it.run_id].at for _, it in failed if it.run_id in timeline.runs]
+            if not failed or len(begun) < len(failed):
                 continue
-            stretches = [it.stretch for it in known if it.begin <= until and it.end >= min(ends)]
-            if any(it is not None and it.until[1] >= world.instant(min(ends)) for it in stretches):
-                continue  # there is one, or there was one after the first of them had failed
+            stretches = [it.stretch for it in known if it.begin <= until and it.end >= min(begun)]
+            if any(it is not None and it.until[1] >= world.instant(min(begun)) for it in stretches):
+                continue  # there is one, or there was one after the first of them was started: it does not count
             if not any(at <= pause <= until for pause, _ in timeline.pauses[name]):
                 yield f"{name} is not paused, though {len(failed)} fires in a row failed by {world.instant(at)}"
