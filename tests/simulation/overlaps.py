@@ -88,6 +88,8 @@ def _claimed(timeline: Timeline, rows: list[Row]) -> Iterator[str]:
         if row.manual or not row.was_claimed or not _all(parts, ("skip", "buffer_one")):
             continue
         for other, stage in stages:
+            if stage in other.retries and (row.state, row.reason) == ("skipped", "overlap"):
+                continue  # a disk that took that failure and reported an error told nobody of the run to follow
             if other.id < row.id and stage.begin <= row.made < stage.end:
                 yield f"{row} was claimed while there was {other}"
 
