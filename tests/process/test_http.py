@@ -238,5 +238,8 @@ def test_schemathesis_finds_nothing(make: Callable[..., Daemon], tmp_path: Path,
         assert ("No issues found" in found.stdout) is (not warnings), found.stdout
         expected = NO_SUCH_NAMES if config is WITHOUT_CURSORS else r"(?!)"
         assert all(re.match(expected, warning) for warning in warnings), found.stdout
+        operations = re.findall(r"^ *- (?:GET|POST|PUT|DELETE) (\S+)$", found.stdout, re.MULTILINE)
+        assert {path.rpartition("/")[0] for path in operations} <= {"/api/v1/schedules/{name}"}, found.stdout
+        assert len(warnings) <= 1, found.stdout
         assert client.get("/healthz").status_code == 200
     assert not daemon.events("http.error")
