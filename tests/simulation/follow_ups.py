@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from simulation.pausing import Known
     from simulation.server import Made
-    from simulation.timeline import Calm, Row, Seen, Timeline
+    from simulation.timeline import Calm, Row, Seen, Stage, Timeline
 
 _GRAIN = 0.01
 _RECORDED = 60.0
@@ -107,10 +107,21 @@ def _overdue(timeline: Timeline, row: Row) -> Iterator[str]:
     delay = max((policy.delay.total_seconds() for policy in policies), default=0.0)
     for due in row.retries:
         for calm in timeline.calms:
-            late = max(calm.begin, due.begin + delay + timeline.steps) + LOOKS + _RECORDED
+            late = max(calm.begin, _told(timeline, row, due, calm) + delay + timeline.steps) + LOOKS + _RECORDED
             if late < min(calm.end, due.end):
                 yield f"{row} was to be run again since {timeline.world.instant(due.begin)}, and was not in time"
                 return
+
+
+def _told(timeline: Timeline, row: Row, due: Stage, calm: Calm) -> float:
+    """When the daemon knew that a run had failed, at the latest: a disk that had it and reported an error told nobody,
+    until the run was looked at again.
+    """
+    if not timeline.disk_fails(due.begin, due.begin):
+        return due.begin
+    begun = max((claim.end for claim in row.claims if claim.end <= due.begin), default=due.begin)
+    again = max(due.begin, calm.begin)
+    return again + timeline.seen_within(begun, again)
 
 
 def _in_calm(timeline: Timeline, row: Row, known: list[Known]) -> Iterator[str]:
