@@ -15,30 +15,29 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from zendaemon import starts
 from zendaemon.core import retry
 from zendaemon.core.errors import (
     NameTaken,
-    Rejected,
     ServerError,
     Unavailable,
     Uncertain,
     Unresolved,
     ZendaemonError,
 )
-from zendaemon.core.fire import Fire, FireState, Reason, changed, lateness, not_again, run_config
+from zendaemon.core.fire import Fire, FireState, Reason, changed, lateness, not_again
 from zendaemon.core.ownership import Clocks, foreign, settles_in
 from zendaemon.core.work import Work, may_have_run, rank, started
-from zendaemon.events import Observers, attempt, fire_values, say_closed, say_retry, say_run_again
+from zendaemon.events import Observers, Posting, fire_values, say_closed, say_retry, say_run_again
 from zendaemon.gates import Shut, Wait
 from zendaemon.queue import Queue
 from zendaemon.records import Records
+from zendaemon.starts import Starts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine
     from datetime import datetime, timedelta
     from uuid import UUID
-
-    from pydantic import JsonValue
 
     from zendaemon.core.run import Resolved, Run
     from zendaemon.core.schedule import Schedule
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from zendaemon.gates import Gates
     from zendaemon.journal import Journal
     from zendaemon.targets import Targets
+    from zendaemon.zenml import Start
 
 log = structlog.get_logger()
 
@@ -57,7 +57,7 @@ _REMOVED_AT_ONCE = 4
 _PAUSED = retry.GiveUp(FireState.SKIPPED, Reason.PAUSED)
 
 
-class Server(Protocol):
+class Server(starts.Server, Protocol):
     """What attempts need of a ZenML server."""
 
     @property
@@ -67,9 +67,7 @@ class Server(Protocol):
     @property
     def skew_within(self) -> timedelta: ...
 
-    async def start(
-        self, resolved: Resolved, config: Mapping[str, JsonValue], tags: Sequence[str], key: UUID
-    ) -> Run: ...
+    async def start(self, start: Start) -> Run: ...
 
     async def find_run(self, name: str, project: str | None) -> Run | None: ...
 
@@ -116,6 +114,7 @@ class Attempts:
         self._deadlines: list[datetime] = []
         self._again: dict[UUID, bool] = {}
         self._removed = asyncio.Semaphore(_REMOVED_AT_ONCE)
+        self.starts = Starts(server, targets, now)
         self._records = Records(journal, self._closed, lambda: self.queue.hurries)
         self.queue = Queue(
             self._guarded,
@@ -125,6 +124,7 @@ class Attempts:
             when_quick=when_quick,
             random=self._random,
         )
+        self.starts.hurries = lambda: self.queue.hurries
         self.observer: Observer = Observers()
         self.on_closed: Callable[[Fire], None] = lambda _: None
         self.paused: Callable[[str], bool] = lambda _: False
@@ -233,7 +233,7 @@ class Attempts:
             await self._after(work, failure)
         else:
             self.queue.answered(asyncio.get_running_loop().time() - begin)
-            await self._close(started(work.fire, run))
+            await self._close(work.fire, **started(run))
 
     async def _start_or_find(self, work: Work) -> Run:
         """One POST, or the run that an earlier one made."""
@@ -260,16 +260,13 @@ class Attempts:
                 self._check_lost(work)
             work.ask_first = False
         await self._pass_gates(work, resolved)
-        try:
-            config = run_config(work.schedule, fire.fire_time, name)
-        except ValueError as error:
-            raise Rejected(str(error)) from None
+        start = self.starts.of(fire, work.schedule, resolved)
         if self._follow_pause(work):
             raise _Lapsed
         work.asking = False
         work.fire = changed(fire, attempts=fire.attempts + 1)
-        with attempt(work.fire, self.observer, self._elapsed):
-            return await self._server.start(resolved, config, work.schedule.tags, fire.start_key)
+        with Posting(work.fire, self.observer, self._elapsed):
+            return await self._server.start(start)
 
     async def _pass_gates(self, work: Work, resolved: Resolved) -> None:
         """Raise _NotSettled while the fire is to wait, or a lost request may have made its run; then _Lapsed."""
@@ -316,8 +313,8 @@ class Attempts:
                 if asyncio.get_running_loop().time() >= settle_at:
                     break
             await asyncio.sleep(_LOOK_AGAIN)
-        gone = replace(fire, state=FireState.FAILED, reason=Reason.REMOVED)
-        await self._close(gone if run is None else started(fire, run))
+        gone = {"state": FireState.FAILED, "reason": Reason.REMOVED}
+        await self._close(fire, **(gone if run is None else started(run)))
 
     async def _after(self, work: Work, failure: ZendaemonError) -> None:
         """Retry, ask or give up, as core.retry decides."""
@@ -375,16 +372,17 @@ class Attempts:
 
     async def _give_up(self, work: Work, decision: retry.GiveUp) -> None:
         message = str(work.failure) if work.failure is not None else None
-        await self._close(replace(work.fire, state=decision.state, reason=decision.reason, message=message))
+        await self._close(work.fire, state=decision.state, reason=decision.reason, message=message)
 
-    async def _close(self, fire: Fire) -> None:
+    async def _close(self, fire: Fire, **end: object) -> None:
         """Have the end of a fire recorded; that is not waited for."""
+        fire = changed(fire, **end, decided_at=self._now())
         if fire.earlier_runs:
             self._again[fire.key] = fire.state is FireState.STARTED
             if not self._again[fire.key]:
                 why = ": ".join(part for part in (fire.reason, fire.message) if part)
                 fire = not_again(fire, f"not run again: {why}")
-        await self._records.put(changed(fire, decided_at=self._now()))
+        await self._records.put(fire)
 
     def _closed(self, fire: Fire) -> None:
         self.on_closed(fire)

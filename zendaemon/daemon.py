@@ -125,6 +125,7 @@ class Daemon:
             loop.create_task(work, name=name)
             for name, work in (
                 ("engine", self._engine.run()),
+                ("starts", self._attempts.starts.run()),
                 ("runs", self._runs.run()),
                 ("promises", self._promises.run()),
                 ("aftermath", self._aftermath.run()),

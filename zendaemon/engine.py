@@ -238,14 +238,15 @@ class Engine:
                 self._runs.hurry(self.activity.hold(schedule))
             if len(planned) >= enough:
                 await self._claim(planned, watermarks, known)
+                await asyncio.sleep(0)  # what may be started at once is
                 planned, watermarks, enough = [], {}, _CLAIMS
         if watermarks:
             await self._claim(planned, watermarks, known)
         return behind
 
-    def _turn(self, name: str) -> tuple[bool, int, datetime, str]:
+    def _turn(self, name: str) -> tuple[bool, int, float, str]:
         """Those on time by priority; then those that are behind, by that and by what is the oldest to decide."""
-        since = self.marks[name] if name in self._behind else self.awake.since
+        since = self.marks[name].timestamp() if name in self._behind else 0.0
         return name in self._behind, -self.schedules.schedules[name].priority, since, name
 
     async def _claim(self, fires: Sequence[Fire], marks: Mapping[str, datetime], known: Mapping[str, Schedule]) -> bool:
@@ -279,8 +280,7 @@ class Engine:
         self._attempts.submit(fire, schedule)
 
     def _closed(self, fire: Fire) -> None:
-        waiting = self._waiting.pop(fire.key, None)
-        if waiting is not None and not waiting.done():
+        if fire.manual and (waiting := self._waiting.pop(fire.key, None)) and not waiting.done():
             waiting.set_result(fire)
         self.activity.closed(fire)
         if fire.followed:

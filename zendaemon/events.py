@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
 from zendaemon.core.alert import Alert
-from zendaemon.core.errors import NameTaken, Rejected, Stale, Unauthorized, Unavailable, Uncertain, ZendaemonError
+from zendaemon.core.errors import NameTaken, Rejected, Stale, Unauthorized, Unavailable, Uncertain
 from zendaemon.core.fire import FireState, instant_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from zendaemon.core.errors import ZendaemonError
     from zendaemon.core.fire import Fire
 
 log = structlog.get_logger()
@@ -42,8 +40,10 @@ class Outcome(StrEnum):
     BROKEN_OFF = "broken_off"
 
 
-class Observer(Protocol):
-    """Told of fires as they go on, in the engine's loop: everything here must be brief."""
+class Observer:
+    """Told of fires as they go on, in the engine's loop: everything must be brief. Nothing is done of what is not
+    overridden.
+    """
 
     def left_behind(self, fire: Fire) -> None:
         """An earlier process claimed it; what it sent, nobody here knows."""
@@ -64,57 +64,64 @@ class Observer(Protocol):
         """Another run of it was started, after one that failed; or could not be, and `message` says why."""
 
 
-class Observers:
+class Observers(Observer):
     """Tells all of them. What one raises is logged once, and disturbs neither firing nor the others."""
 
     def __init__(self, *observers: Observer) -> None:
-        self._observers = observers
         self._failed: set[Observer] = set()
+        self._hearing = {
+            news: [it for it in observers if getattr(type(it), news) is not getattr(Observer, news)]
+            for news in ("left_behind", "posting", "posted", "closed", "ended", "run_again")
+        }
 
     def left_behind(self, fire: Fire) -> None:
-        self._tell(lambda observer: observer.left_behind(fire))
+        self._tell("left_behind", fire)
 
     def posting(self, fire: Fire) -> None:
-        self._tell(lambda observer: observer.posting(fire))
+        self._tell("posting", fire)
 
     def posted(self, fire: Fire, outcome: Outcome, seconds: float) -> None:
-        self._tell(lambda observer: observer.posted(fire, outcome, seconds))
+        self._tell("posted", fire, outcome, seconds)
 
     def closed(self, fire: Fire) -> None:
-        self._tell(lambda observer: observer.closed(fire))
+        self._tell("closed", fire)
 
     def ended(self, fire: Fire) -> None:
-        self._tell(lambda observer: observer.ended(fire))
+        self._tell("ended", fire)
 
     def run_again(self, fire: Fire) -> None:
-        self._tell(lambda observer: observer.run_again(fire))
+        self._tell("run_again", fire)
 
-    def _tell(self, say: Callable[[Observer], None]) -> None:
-        for observer in self._observers:
+    def _tell(self, news: str, *what: object) -> None:
+        for observer in self._hearing[news]:
             try:
-                say(observer)
+                getattr(observer, news)(*what)
             except Exception:
                 if observer not in self._failed:
                     self._failed.add(observer)
                     log.exception("engine.error", observer=type(observer).__name__)
 
 
-@contextmanager
-def attempt(fire: Fire, observer: Observer, elapsed: Callable[[], float]) -> Iterator[None]:
-    """One POST: tells that it begins, what became of it, and after how many seconds of `elapsed`."""
-    observer.posting(fire)
-    outcome, began = Outcome.BROKEN_OFF, elapsed()
-    try:
-        yield
-        outcome = Outcome.STARTED
-    except ZendaemonError as failure:
-        outcome = outcome_of(failure)
-        raise
-    finally:
-        observer.posted(fire, outcome, elapsed() - began)
+class Posting:
+    """One POST, as a context: tells that it begins, what became of it, and after how many seconds of `elapsed`."""
+
+    __slots__ = ("_began", "_elapsed", "_fire", "_observer")
+
+    def __init__(self, fire: Fire, observer: Observer, elapsed: Callable[[], float]) -> None:
+        self._fire = fire
+        self._observer = observer
+        self._elapsed = elapsed
+
+    def __enter__(self) -> None:
+        self._observer.posting(self._fire)
+        self._began = self._elapsed()
+
+    def __exit__(self, kind: type[BaseException] | None, failure: BaseException | None, _: object) -> None:
+        outcome = Outcome.STARTED if kind is None else outcome_of(failure)
+        self._observer.posted(self._fire, outcome, self._elapsed() - self._began)
 
 
-def outcome_of(failure: ZendaemonError) -> Outcome:
+def outcome_of(failure: BaseException | None) -> Outcome:
     """What a failure says of the attempt that raised it."""
     match failure:
         case Unavailable():

@@ -19,7 +19,7 @@ from zendaemon.core.fire import FireState, Reason
 from zendaemon.core.run import TERMINAL
 from zendaemon.core.shown import ScheduleState
 from zendaemon.core.sla import Promise
-from zendaemon.events import Outcome
+from zendaemon.events import Observer, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -93,7 +93,7 @@ _MIRRORED: dict[str, str] = {
 _COUNTERS = ("zendaemon_clock_jumps", "zendaemon_schedule_fires")
 
 
-class Metrics:
+class Metrics(Observer):
     """Observes fires (see events.Observer), and renders everything for a scrape. `render` may be called in any thread.
 
     `per_schedule` adds series for every single schedule.
@@ -157,9 +157,6 @@ class Metrics:
     def left_behind(self, fire: Fire) -> None:
         self._doubt(fire)
 
-    def posting(self, fire: Fire) -> None:
-        """Nothing is counted before it has ended."""
-
     def posted(self, fire: Fire, outcome: Outcome, seconds: float) -> None:
         self._outcomes[outcome].inc()
         self._duration.observe(seconds)
@@ -180,9 +177,6 @@ class Metrics:
 
     def ended(self, fire: Fire) -> None:
         self._runs.labels(fire.run_status if fire.run_status in TERMINAL else _OTHER).inc()
-
-    def run_again(self, fire: Fire) -> None:
-        """Its attempts are counted, and its run's end."""
 
     def expect(self, channels: Iterable[str]) -> None:
         """The channels that there are."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 T = TypeVar("T")
-Rank = tuple[float, int, "datetime", "datetime"]
+Rank = tuple[float, int, float, float]
 """The lower goes first."""
 
 

@@ -15,6 +15,7 @@ from zendaemon.core.errors import JournalError
 from zendaemon.core.fire import FireState, instant_text
 from zendaemon.core.run import SUCCEEDED
 from zendaemon.core.sla import KINDS, Broken, Facts, Promise, broken, ended_late, started_late
+from zendaemon.events import Observer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from zendaemon.core.fire import Fire
     from zendaemon.core.schedule import Schedule, ScheduleSet
     from zendaemon.engine import Engine
-    from zendaemon.events import Outcome
     from zendaemon.journal import Journal
 
 log = structlog.get_logger()
@@ -37,7 +37,7 @@ _ASKED_AT_ONCE = 200
 _BrokenOf = dict[Promise, Broken]
 
 
-class Promises:
+class Promises(Observer):
     """Judges every promise every few seconds, and tells of each that breaks and of each that is kept again.
 
     Observes fires (see events.Observer), so that what began or ended too late between two looks is told of too.
@@ -172,15 +172,6 @@ class Promises:
         self._successes[fire.schedule] = max(ended, self._successes.get(fire.schedule, ended))
         self._waiting.pop(fire.schedule, None)
 
-    def left_behind(self, fire: Fire) -> None:
-        """Nothing is known of it yet."""
-
-    def posting(self, fire: Fire) -> None:
-        """What counts is the answer."""
-
-    def posted(self, fire: Fire, outcome: Outcome, seconds: float) -> None:
-        """What counts is the run."""
-
     def closed(self, fire: Fire) -> None:
         if fire.state is not FireState.STARTED or (schedule := self._promising(fire)) is None:
             return
@@ -188,9 +179,6 @@ class Promises:
         self._pass(fire, started_late(schedule, fire, begun))
         if fire.run_status in SUCCEEDED:
             self._succeeded(fire)
-
-    def run_again(self, fire: Fire) -> None:
-        """The promise of a start was for the first run of the fire."""
 
     def ended(self, fire: Fire) -> None:
         if (schedule := self._promising(fire)) is None:

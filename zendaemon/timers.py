@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from apscheduler.executors.base import BaseExecutor
+from apscheduler.jobstores.memory import MemoryJobStore
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 Cadence = tuple["Trigger", timedelta]
 """What schedules that share a timer have in common: the trigger and the jitter's delay."""
 
+AHEAD = timedelta(seconds=2.5)
+"""How long before a wake the schedules are told of that it is for."""
 _STEP = timedelta(seconds=2)
 
 
@@ -51,15 +54,21 @@ class _Inline(BaseExecutor):  # type: ignore[misc]
 
 
 class Timers:
-    """Calls `wake` with the names of schedules whose fire time, with its jitter, has come."""
+    """Calls `wake` with the names of schedules whose fire time, with its jitter, has come, and `soon` with that instant
+    and the names some time before.
+    """
 
     def __init__(self, wake: Callable[[frozenset[str]], None]) -> None:
         logging.getLogger("apscheduler").setLevel(logging.WARNING)
         self._wake = wake
         self._jobs: dict[Cadence, tuple[Any, frozenset[str]]] = {}
         self._last: tuple[datetime, float] | None = None
+        self._told: dict[str, datetime] = {}
+        self.soon: Callable[[datetime, frozenset[str]], None] = lambda _, __: None
+        self._store = MemoryJobStore()
         self._scheduler = AsyncIOScheduler(
             timezone=UTC,
+            jobstores={"default": self._store},
             executors={"default": _Inline()},
             job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 2**31},
         )
@@ -102,3 +111,11 @@ class Timers:
                 if self._scheduler.get_job(job.id) is not None:
                     job.reschedule(job.trigger)
         self._scheduler.wakeup()
+        self._tell_soon(now)
+
+    def _tell_soon(self, now: datetime) -> None:
+        told, self._told = self._told, {}
+        for job in self._store.get_due_jobs(now + AHEAD):
+            self._told[job.id] = at = job.next_run_time
+            if at > now and told.get(job.id) != at:
+                self.soon(at, *job.args)

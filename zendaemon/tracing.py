@@ -24,6 +24,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from zendaemon import __version__, clock
 from zendaemon.core.fire import FireState, instant_text
+from zendaemon.events import Observer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,7 +50,7 @@ _PREFIX = "zendaemon."
 _TRACEPARENT = TraceContextTextMapPropagator()
 
 
-class Tracing:
+class Tracing(Observer):
     """Observes fires (see events.Observer). `headers` gives those of a start, `add_ids` is a processor of structlog."""
 
     def __init__(self, processor: SpanProcessor, *, now: Callable[[], datetime]) -> None:
@@ -91,9 +92,6 @@ class Tracing:
             span.set_status(StatusCode.ERROR, f"{fire.reason}: {fire.message}" if fire.message else fire.reason)
         begin = _begin(fire)
         span.end(end_time=_nanoseconds(max(begin, fire.decided_at or begin)))  # the clock may have been set back
-
-    def ended(self, fire: Fire) -> None:
-        """The run has a trace of its own."""
 
     def run_again(self, fire: Fire) -> None:
         self.closed(fire)

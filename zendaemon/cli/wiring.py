@@ -164,7 +164,7 @@ def heart(settings: Settings, client: ZenML, journal: Journal) -> Heart:
     )
     aftermath = Aftermath(engine, attempts, journal, now=clock.now)
     aftermath.connect(runs, gates)
-    runs.schedule_of = lambda name: engine.schedules.schedules.get(name)  # noqa: PLW0108 - a reload replaces them
+    runs.schedule_of = attempts.starts.schedule_of = lambda name: engine.schedules.schedules.get(name)  # noqa: PLW0108 - a reload replaces them
     return Heart(engine, targets, attempts, runs, aftermath)
 
 
@@ -182,6 +182,7 @@ def daemon(
     asked = (each for each in (metrics, tracing) if each is not None)
     attempts.observer = runs.observer = Observers(promises, *asked, *people.observers)
     timers = engine.timers = Timers(engine.wake)
+    timers.soon = attempts.starts.expect
     made = Daemon(
         engine=engine,
         aftermath=aftermath,

@@ -43,12 +43,16 @@ class Pace:
         fastest = self.fastest if seconds is None else min(seconds, self.fastest)
         steady = full and seconds is not None and seconds < min(STEADY * fastest, BRIEF)
         quick = steady or (seconds is not None and seconds < QUICK)
-        fresh = Pace(self.maximum, self.limit, most=self.most, fastest=fastest)
-        if self.limit >= self.maximum:
-            limit = max(self.maximum, min(self.limit + 1, self.most)) if quick else self.maximum
-            return self if fresh == self and limit == self.limit else replace(fresh, limit=limit)
-        streak = self.streak + 1
-        return replace(fresh, limit=self.limit + 1) if streak >= _RAISE_AFTER else replace(fresh, streak=streak)
+        limit, streak, bad = self.limit, 0, self.refused or self.unreachable or self.doubts
+        if limit >= self.maximum:
+            limit = max(self.maximum, min(limit + 1, self.most)) if quick else self.maximum
+        elif self.streak + 1 >= _RAISE_AFTER:
+            limit += 1
+        else:
+            streak = self.streak + 1
+        if not bad and (limit, streak, fastest) == (self.limit, self.streak, self.fastest):
+            return self  # as most answers of a burst leave it
+        return Pace(self.maximum, limit, streak, most=self.most, fastest=fastest)
 
     def busy(self) -> Pace:
         """After a 429 or 503: half as many at once, and never again more than the maximum."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from zendaemon.core import retry
 from zendaemon.core.errors import Rejected, Unauthorized, Unavailable, Uncertain, Unresolved
-from zendaemon.core.fire import FireState, changed
+from zendaemon.core.fire import FireState
 from zendaemon.core.policy import Overlap
 
 if TYPE_CHECKING:
@@ -76,14 +76,15 @@ class Work:
         return max(now - self.asked_for_at, known) + CLOCK_SET_BACK if self.left_behind else known + CLOCK_TOLERANCE
 
 
-def rank(work: Work) -> tuple[float, int, datetime, datetime]:
+def rank(work: Work) -> tuple[float, int, float, float]:
     """The lower begins first: by priority, then the oldest; what a catch-up claims later than others is younger.
 
     Those that the server did not answer come after the others, in turn: it may be unwell with some of them alone, and
     each can take it half a minute.
     """
     fire = work.fire
-    return work.in_vain_at, -work.schedule.priority, fire.claimed_at or fire.fire_time, fire.fire_time
+    claimed_at = (fire.claimed_at or fire.fire_time).timestamp()
+    return work.in_vain_at, -work.schedule.priority, claimed_at, fire.fire_time.timestamp()
 
 
 def may_have_run(work: Work, failure: ZendaemonError) -> bool:
@@ -94,13 +95,12 @@ def may_have_run(work: Work, failure: ZendaemonError) -> bool:
     return isinstance(failure, Uncertain) or ((work.ask_first or work.tried.sent) and isinstance(failure, asked))
 
 
-def started(fire: Fire, run: Run) -> Fire:
-    """The fire with the run that it got."""
-    return changed(
-        fire,
-        state=FireState.STARTED,
-        run_id=run.id,
-        run_status=run.status,
-        run_started_at=run.started_at,
-        message=run.status_reason,
-    )
+def started(run: Run) -> dict[str, object]:
+    """What a fire has of the run that it got, by the names of Fire."""
+    return {
+        "state": FireState.STARTED,
+        "run_id": run.id,
+        "run_status": run.status,
+        "run_started_at": run.started_at,
+        "message": run.status_reason,
+    }

@@ -14,6 +14,7 @@ from zendaemon.core.alerting import Grouping, State
 from zendaemon.core.errors import JournalError
 from zendaemon.core.fire import FireState, Reason, instant_text
 from zendaemon.core.run import FAILED, SUCCEEDED
+from zendaemon.events import Observer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from zendaemon.core.message import Message
     from zendaemon.core.schedule import Schedule
     from zendaemon.core.shown import ShownChannel
-    from zendaemon.events import Outcome
     from zendaemon.journal import Journal
     from zendaemon.notify.delivery import Delivery
 
@@ -35,7 +35,7 @@ _TICK = 1.0
 """Seconds between two looks at what is going on; what happened is in the journal as soon."""
 
 
-class Alarms:
+class Alarms(Observer):
     """Takes alerts (`tell`), and makes them of fires and runs as an observer (events.Observer) of them."""
 
     def __init__(
@@ -98,15 +98,6 @@ class Alarms:
                 kinds = channel.on if own is None else own
             if alert.kind in kinds or alert.kind is AlertKind.RECOVERED:
                 yield name
-
-    def left_behind(self, fire: Fire) -> None:
-        """Nothing to be told."""
-
-    def posting(self, fire: Fire) -> None:
-        """Nothing to be told."""
-
-    def posted(self, fire: Fire, outcome: Outcome, seconds: float) -> None:
-        """Nothing to be told."""
 
     def closed(self, fire: Fire) -> None:
         """Count it in an outage; tell what failed and was missed, unless somebody removed the schedule."""

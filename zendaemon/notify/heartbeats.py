@@ -13,6 +13,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import structlog
 
+from zendaemon import events
 from zendaemon.core.errors import JournalError, SettingsError
 from zendaemon.core.fire import FireState, Reason, instant_text
 from zendaemon.core.run import FAILED, SUCCEEDED
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from zendaemon.core.fire import Fire
     from zendaemon.core.schedule import Schedule
-    from zendaemon.events import Outcome
     from zendaemon.notify.delivery import Observer
     from zendaemon.notify.sending import Web
 
@@ -56,7 +56,7 @@ class Ping:
         return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + self.path, query, ""))
 
 
-class Heartbeats:
+class Heartbeats(events.Observer):
     """Pings the switch of each schedule as an observer of fires, and that of the daemon as long as it is well.
 
     The pings of one schedule keep their order; a few schedules are pinged at once.
@@ -74,15 +74,6 @@ class Heartbeats:
         self.observer: Observer = Deaf()
         self.failing: dict[str, str] = {}
         """Why the last ping of a schedule got nowhere."""
-
-    def left_behind(self, fire: Fire) -> None:
-        """No ping: it is not known whether there is a run."""
-
-    def posting(self, fire: Fire) -> None:
-        """No ping: it is not known whether there will be a run."""
-
-    def posted(self, fire: Fire, outcome: Outcome, seconds: float) -> None:
-        """No ping: the fire is not closed."""
 
     def closed(self, fire: Fire) -> None:
         """A run was started; or there is none that should be."""

@@ -1,7 +1,7 @@
 """All that knows the ZenML server's API: the client, and the resolver that turns names into the server's ids."""
 
 from zendaemon.zenml.auth import ApiKey, Credentials, Secret, Token, UserPassword
-from zendaemon.zenml.client import ZenML
+from zendaemon.zenml.client import Start, ZenML
 from zendaemon.zenml.freshness import Freshness
 from zendaemon.zenml.info import Generation, ServerInfo
 from zendaemon.zenml.resolver import Resolver
@@ -16,6 +16,7 @@ __all__ = [
     "Resolver",
     "Secret",
     "ServerInfo",
+    "Start",
     "Token",
     "UserPassword",
     "ZenML",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 from urllib.parse import quote
 
 from zendaemon.core.errors import Rejected, Stale, Unavailable
@@ -30,9 +30,18 @@ if TYPE_CHECKING:
     from zendaemon.core.run import Resolved, Run
     from zendaemon.zenml.auth import Access, Credentials
     from zendaemon.zenml.errors import Answer
+    from zendaemon.zenml.wire import Request
 
 PAGE_SIZE = 500
 _NO_ZENML = "use the ZenML server's own URL (on ZenML Pro that of the workspace)"
+
+
+class Start(NamedTuple):
+    """A start that is ready to be sent."""
+
+    request: Request
+    run_name: str
+    key: UUID
 
 
 class ZenML:
@@ -115,7 +124,7 @@ class ZenML:
 
     async def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:  # noqa: ANN401 - JSON
         """The JSON at a path below `/api/v1`."""
-        answer = await self._call("GET", path, Purpose.READ, params=params)
+        answer = await self._answer(self._wire.request("GET", f"{API}/{path}", Purpose.READ, params=params))
         return self._json(answer, Purpose.READ)
 
     async def pages(
@@ -145,18 +154,32 @@ class ZenML:
         """Who we are to the server: the cheapest check of the credentials."""
         return cast("Row", await self.get("current-user"))
 
-    async def start(self, resolved: Resolved, config: Mapping[str, JsonValue], tags: Sequence[str], key: UUID) -> Run:
-        """Start a run: one POST. `config` must have its `run_name`.
+    async def warm(self, count: int, seconds: float) -> None:
+        """Have what `count` requests at once will need in so many seconds: a token, and connections.
+
+        Raises what the login fails with.
+        """
+        await self._auth.access()
+        await self._wire.warm(count, seconds)
+
+    def ready(self, resolved: Resolved, config: Mapping[str, JsonValue], tags: Sequence[str], key: UUID) -> Start:
+        """A start that is ready to be sent. `config` must have its `run_name`."""
+        body = start_body(resolved, config, tags)
+        path, headers = f"{API}/{start_path(resolved)}", {"Idempotency-Key": str(key)}
+        request = self._wire.request("POST", path, Purpose.START, json=body, headers=headers)
+        return Start(request, str(config["run_name"]), key)
+
+    async def start(self, start: Start) -> Run:
+        """Start a run: one POST.
 
         Raises Uncertain when a run may have been created, Rejected when one was that is not what was asked for.
         """
-        body = start_body(resolved, config, tags)
-        headers = {"Idempotency-Key": str(key), **self.start_headers(key)}
-        answer = await self._call("POST", start_path(resolved), Purpose.START, body=body, headers=headers)
+        more = self.start_headers(start.key)
+        answer = await self._answer(start.request.with_headers(more) if more else start.request)
         run = run_of(self._json(answer, Purpose.START))
         if run is None:
             raise self._clean(unreadable(answer, Purpose.START))
-        if run.name != config["run_name"]:
+        if run.name != start.run_name:
             raise Rejected(
                 f"the server dropped the configuration: it started run {run.id} with the name {run.name!r}",
                 hint="look at that run; zendaemon must be brought up to date with this version of the server",
@@ -213,33 +236,20 @@ class ZenML:
         """
 
         async def post(path: str, params: Mapping[str, str]) -> None:
-            await self._call("POST", path, Purpose.STOP, params=params)
+            await self._answer(self._wire.request("POST", f"{API}/{path}", Purpose.STOP, params=params))
 
         await runs.stop_run(post, run_id)
 
-    async def _call(
-        self,
-        method: str,
-        path: str,
-        purpose: Purpose,
-        *,
-        params: Mapping[str, str | int] | None = None,
-        body: JsonValue = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Answer:
+    async def _answer(self, request: Request) -> Answer:
         """The 200 to a request, which is repeated once with a new token after a 401."""
         access: Access | None = None
         for _ in range(2):
             access = await self._auth.access(access)
-            answer = await self._wire.send(
-                self._wire.request(
-                    method, f"{API}/{path}", purpose, params=params, json=body, headers=headers, token=access.token
-                )
-            )
+            answer = await self._wire.send(request, access.token)
             if answer.status_code != 401:
                 break
         if answer.status_code != 200:
-            raise self._clean(from_answer(answer, purpose, self._now()))
+            raise self._clean(from_answer(answer, request.purpose, self._now()))
         return answer
 
     async def _login(self, form: Callable[[], dict[str, str]]) -> tuple[Secret, float | None]:

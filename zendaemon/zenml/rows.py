@@ -20,22 +20,28 @@ def at(row: object, *steps: str) -> Any:  # noqa: ANN401 - JSON
 
 def run_of(row: object) -> Run | None:
     """A run, None when the row is none."""
-    run_id, name, body = at(row, "id"), at(row, "name"), at(row, "body")
-    status = at(body, "status")
+    run_id, name = at(row, "id"), at(row, "name")
+    body, metadata = _part(row, "body"), _part(row, "metadata")
+    status = body.get("status")
     if not (isinstance(run_id, str) and isinstance(name, str) and isinstance(status, str)):
         return None
     return Run(
         id=run_id,
         name=name,
         status=status,
-        status_reason=at(row, "body", "status_reason"),
+        status_reason=body.get("status_reason"),
         pipeline_id=pipeline_of(row)[0],
-        created=created_of(row),
-        started_at=_instant(at(row, "metadata", "start_time")),
-        ended_at=_instant(at(row, "metadata", "end_time")),
-        updated=_instant(at(row, "body", "updated")),
-        project=at(row, "body", "project_id"),
+        created=_instant(body.get("created")),
+        started_at=_instant(metadata.get("start_time")),
+        ended_at=_instant(metadata.get("end_time")),
+        updated=_instant(body.get("updated")),
+        project=body.get("project_id"),
     )
+
+
+def _part(row: object, name: str) -> Row:
+    found = at(row, name)
+    return found if isinstance(found, dict) else {}
 
 
 def created_of(row: object) -> datetime | None:
@@ -45,11 +51,11 @@ def created_of(row: object) -> datetime | None:
 
 def _instant(value: Any) -> datetime | None:  # noqa: ANN401 - JSON
     """An instant of the server, which sends naive UTC."""
+    if not isinstance(value, str):
+        return None
     try:
-        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+        found = datetime.fromisoformat(value)
     except ValueError:
-        found = None
-    if found is None:
         return None
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 

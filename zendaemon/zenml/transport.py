@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _DUAL_STACK_DELAY = 0.25  # seconds before the next address is tried beside the first (RFC 8305)
 _LATE = 30.0  # seconds for a connection that nobody waits for to be made or refused; then it is cancelled
 _LAST = 0.5  # seconds for connections that nobody waits for any more, when all is closed
+_JUST_NOW = 0.005  # seconds; who closes a connection so soon after an answer is as good as never noticed in time
 _LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -58,12 +59,37 @@ class Transport:
             connection.abort()
         return answer
 
+    async def warm(self, url: httpx.URL, count: int, seconds: float, limit: float) -> None:
+        """Have so many connections at hand in so many seconds, fewer than `keep`; one may take `limit` to be made.
+
+        Whoever wants one that could not be made meets why.
+        """
+        self._drop_old(seconds)
+        wanted = (self._connect(url, limit) for _ in range(count - len(self._idle)))
+        made = await asyncio.gather(*wanted, return_exceptions=True)
+        loop = asyncio.get_running_loop()
+        for connection in made:
+            if isinstance(connection, _Connection):
+                connection.free_since = loop.time()
+                self._idle.append(connection)
+        loop.call_later(self._keep, self._drop_old)
+
+    def _drop_old(self, seconds: float = 0.0) -> None:
+        """Close those that will be too old in so many seconds."""
+        oldest = asyncio.get_running_loop().time() + seconds - self._keep
+        kept = [connection for connection in self._idle if connection.free_since > oldest and connection.open]
+        for connection in self._idle:
+            if connection not in kept:
+                connection.abort()
+        self._idle = kept
+
     def _kept(self) -> _Connection | None:
         """The connection used last that lives still; the others go when they are too old."""
-        oldest = asyncio.get_running_loop().time() - self._keep
+        now = asyncio.get_running_loop().time()
         while self._idle:
             connection = self._idle.pop()
-            if connection.free_since > oldest and connection.is_idle():
+            free_for = now - connection.free_since
+            if connection.open and (free_for < _JUST_NOW or (free_for < self._keep and connection.is_idle())):
                 return connection
             connection.abort()
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from json import JSONEncoder
@@ -100,53 +100,54 @@ def _proxy(url: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as our transport sends it or httpx's; `head` is what every such request to the URL begins with."""
+    """A request without its token, which is added when it is sent; a start is made some time before.
+
+    `head` is all that comes before `content` as our transport sends it, but the token. `headers` are for httpx's: those
+    that are not the same for each request.
+    """
 
     method: str
     url: httpx.URL
-    head: bytes
     purpose: Purpose
-    headers: Mapping[str, str] = field(default_factory=dict)
+    head: bytes
+    headers: Mapping[str, str]
     content: bytes = field(default=b"", repr=False)  # of a login, it is a secret
-    token: Secret | None = None
 
-    def encoded(self) -> bytes:
-        """As it goes over the wire. Raises LocalProtocolError where a line end would make it two."""
-        headers = self.all_headers()
-        lines = "".join([f"\r\n{name}: {value}" for name, value in headers.items()]).encode("latin-1")
-        count = len(headers)
-        del headers  # the token is in it, which a dump of locals is not to show
-        if b"\0" in lines or lines.count(b"\n") != count or lines.count(b"\r") != count:
-            del lines
-            raise httpx.LocalProtocolError("a header with a line end in it")
-        return b"".join((self.head, lines, b"\r\n\r\n", self.content))
+    def encoded(self, token: Secret | None) -> bytes:
+        """As it goes over the wire; no secret has a line end."""
+        if token is None:
+            return b"".join((self.head, b"\r\n\r\n", self.content))
+        return b"".join((self.head, b"\r\nAuthorization: Bearer ", token.reveal().encode(), b"\r\n\r\n", self.content))
 
-    def all_headers(self) -> dict[str, str]:
-        """Those that are not the same for each request to its URL."""
-        headers = dict(self.headers)
-        if self.content or self.method == "POST":
-            headers["Content-Length"] = str(len(self.content))
-        if self.token is not None:
-            headers["Authorization"] = f"Bearer {self.token.reveal()}"
-        return headers
+    def with_headers(self, more: Mapping[str, str]) -> Request:
+        return replace(self, head=self.head + lines_of(more), headers={**self.headers, **more})
 
 
-def head_of(method: str, url: httpx.URL) -> bytes:
-    """The first lines of a request."""
+def first_lines(method: str, url: httpx.URL) -> bytes:
+    """What every request of this method to this URL begins with."""
     lines = [f"{method} {url.raw_path.decode('ascii')} HTTP/1.1", f"Host: {url.netloc.decode('ascii')}"]
     return "\r\n".join([*lines, *(f"{name}: {value}" for name, value in _HEADERS.items())]).encode("ascii")
 
 
+def lines_of(headers: Mapping[str, str]) -> bytes:
+    """Headers as they go over the wire, each after a line end. Raises LocalProtocolError for one with such in it."""
+    lines = "".join([f"\r\n{name}: {value}" for name, value in headers.items()]).encode("latin-1")
+    if b"\0" in lines or lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers):
+        raise httpx.LocalProtocolError("a header with a line end in it")
+    return lines
+
+
 def _place(method: str, url: str) -> tuple[httpx.URL, bytes]:
     parsed = httpx.URL(url)
-    return parsed, head_of(method, parsed)
+    return parsed, first_lines(method, parsed)
 
 
-def _for_httpx(request: Request, timeout: httpx.Timeout) -> httpx.Request:
+def _for_httpx(request: Request, token: Secret | None, timeout: httpx.Timeout) -> httpx.Request:
+    access = {} if token is None else {"Authorization": f"Bearer {token.reveal()}"}
     return httpx.Request(
         request.method,
         request.url,
-        headers={**_HEADERS, **request.all_headers()},
+        headers={**_HEADERS, **request.headers, **access},
         content=request.content,
         extensions={"timeout": timeout.as_dict()},
     )
@@ -176,6 +177,8 @@ class Wire:
         self._server_at: datetime | None = None
         """What the server's clock showed when `elapsed` was 0; None before its first answer."""
         self._within = timedelta()
+        self._heard = "", timedelta()
+        """The Date that was noted last, and half the length of the call that told it."""
         self._limits = limits
         self._slots = asyncio.Semaphore(limits.concurrency)
         proxy = _proxy(self.url) if trust_env else None
@@ -200,7 +203,7 @@ class Wire:
     async def close(self) -> None:
         await self._transport.aclose()
 
-    def request(  # noqa: PLR0913 - what a request consists of
+    def request(
         self,
         method: str,
         path: str,
@@ -210,22 +213,30 @@ class Wire:
         json: JsonValue = None,
         form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        token: Secret | None = None,
     ) -> Request:
         """A request for a path below the server's URL."""
-        url, head = self._place(method, f"{self.url}{path}")
+        url, begin = self._place(method, f"{self.url}{path}")
         if params:
             url = url.copy_merge_params(params)
-            head = head_of(method, url)
+            begin = first_lines(method, url)
+        content, kind = b"", ""
         if form is not None:
             content, kind = urlencode(form).encode(), "application/x-www-form-urlencoded"
         elif json is not None:
             content, kind = _JSON.encode(json).encode(), "application/json"
-        else:
-            return Request(method, url, head, purpose, headers or {}, token=token)
-        return Request(method, url, head, purpose, {"Content-Type": kind, **(headers or {})}, content, token)
+        given = {"Content-Type": kind} if kind else {}
+        given.update(headers or {})
+        if content or method == "POST":
+            given["Content-Length"] = str(len(content))
+        return Request(method, url, purpose, begin + lines_of(given), given, content)
 
-    async def send(self, request: Request) -> Answer:
+    async def warm(self, count: int, seconds: float) -> None:
+        """Have connections at hand for so many requests at once, in so many seconds; not where a proxy is between."""
+        if isinstance(self._transport, Transport):
+            count = min(count, self._limits.concurrency)
+            await self._transport.warm(httpx.URL(self.url), count, seconds, self._limits.connect)
+
+    async def send(self, request: Request, token: Secret | None = None) -> Answer:
         """The answer, whatever its status.
 
         A kept connection may have died meanwhile: what may be asked twice is asked again, once.
@@ -236,7 +247,7 @@ class Wire:
             while True:
                 begin = self._now()
                 try:
-                    answer = await self._exchange(request)
+                    answer = await self._exchange(request, token)
                 except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
                     if again and isinstance(error, _BROKEN):
                         again = False
@@ -248,12 +259,12 @@ class Wire:
                 break
         raise failure
 
-    async def _exchange(self, request: Request) -> Answer:
+    async def _exchange(self, request: Request, token: Secret | None) -> Answer:
         limits = self._limits
         read = limits.start if request.purpose is Purpose.START else limits.read
         if isinstance(self._transport, Transport):
             raw = await self._transport.exchange(
-                request.url, request.encoded, connect=limits.connect, read=read, call=limits.call
+                request.url, lambda: request.encoded(token), connect=limits.connect, read=read, call=limits.call
             )
             headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw.headers}
             if "content-encoding" not in headers:
@@ -262,7 +273,7 @@ class Wire:
             answer.request = httpx.Request(request.method, request.url)
             return answer
         async with asyncio.timeout(limits.call):
-            asked = _for_httpx(request, httpx.Timeout(read, connect=limits.connect, pool=limits.call))
+            asked = _for_httpx(request, token, httpx.Timeout(read, connect=limits.connect, pool=limits.call))
             answer = await self._transport.handle_async_request(asked)
             answer.request = asked
             await answer.aread()
@@ -283,10 +294,13 @@ class Wire:
 
     def _note_clock(self, answer: Answer, begin: datetime, end: datetime) -> None:
         """Correct `skew` where this answer tells it better than the one before, or contradicts it."""
-        date = http_date(answer.headers.get("date", ""))
+        text, took = answer.headers.get("date", ""), abs(end - begin) / 2
+        if text == self._heard[0] and took >= self._heard[1]:
+            return  # another one of the same second, which tells nothing better
+        date = http_date(text)
         if date is None or "age" in answer.headers:
             return
-        took = abs(end - begin) / 2
+        self._heard = text, took
         seen = date + _CLOCK_GRAIN + took - end
         within = _CLOCK_GRAIN + took
         if self._server_at is None or within < self._within or abs(seen - self.skew) > within + self._within:
