@@ -114,7 +114,6 @@ class Attempts:
         self._deadlines: list[datetime] = []
         self._again: dict[UUID, bool] = {}
         self._removed = asyncio.Semaphore(_REMOVED_AT_ONCE)
-        self.starts = Starts(server, targets, now)
         self._records = Records(journal, self._closed, lambda: self.queue.hurries)
         self.queue = Queue(
             self._guarded,
@@ -124,7 +123,7 @@ class Attempts:
             when_quick=when_quick,
             random=self._random,
         )
-        self.starts.hurries = lambda: self.queue.hurries
+        self.starts = Starts(server, targets, self.queue, now)
         self.observer: Observer = Observers()
         self.on_closed: Callable[[Fire], None] = lambda _: None
         self.paused: Callable[[str], bool] = lambda _: False

@@ -76,6 +76,11 @@ class Queue(Generic[T]):
         return bool(self._heap) and not self._stopping and self.pace.limit > self.pace.maximum and not self.opens_in
 
     @property
+    def room(self) -> int:
+        """How many may be in flight soon; none while the server is away or busy."""
+        return 0 if self.opens_in else max(self.pace.limit, self.pace.most)
+
+    @property
     def opens_in(self) -> float:
         """Seconds until anything may begin again."""
         return max(0.0, self._opens_at - asyncio.get_running_loop().time())

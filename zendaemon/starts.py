@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import structlog
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zendaemon.core.fire import Fire
     from zendaemon.core.run import Resolved
     from zendaemon.core.schedule import Schedule
+    from zendaemon.queue import Queue
     from zendaemon.targets import Targets
     from zendaemon.zenml import Start
 
@@ -53,17 +54,19 @@ class _Made(NamedTuple):
 
 
 class Starts:
-    """`schedule_of` finds a schedule by its name; nothing is made in advance while somebody `hurries`."""
+    """Beside the `queue` of fires: nothing is made in advance while that hurries. `schedule_of` finds a schedule by its
+    name.
+    """
 
-    def __init__(self, server: Server, targets: Targets, now: Callable[[], datetime]) -> None:
+    def __init__(self, server: Server, targets: Targets, queue: Queue[Any], now: Callable[[], datetime]) -> None:
         self._server = server
         self._targets = targets
+        self._queue = queue
         self._now = now
         self._soon: deque[tuple[datetime, Collection[str]]] = deque()
         self._made: dict[str, _Made] = {}
         self._told = asyncio.Event()
         self.schedule_of: Callable[[str], Schedule | None] = lambda _: None
-        self.hurries: Callable[[], bool] = lambda: False
 
     def of(self, fire: Fire, schedule: Schedule, resolved: Resolved) -> Start:
         """What is to be sent for a fire. Raises Rejected when its config cannot be rendered."""
@@ -85,7 +88,7 @@ class Starts:
         self._told.set()
 
     async def run(self) -> None:
-        """Make in advance, for ever."""
+        """Make in advance, for ever. What goes wrong here goes wrong again for the fire, which says so."""
         while True:
             await self._told.wait()
             self._told.clear()
@@ -96,18 +99,26 @@ class Starts:
                 at, names = self._soon.popleft()
                 await self._make(at, names)
                 count, until = count + len(names), max(until, at)
-            if (seconds := (until - self._now()).total_seconds()) > 0:
-                try:
-                    await self._server.warm(count, seconds)
-                except ServerError as error:  # whoever starts a fire meets it, and says so
-                    log.debug("start.postponed", error=str(error))
+            await self._warm(min(count, self._queue.room), (until - self._now()).total_seconds())
+
+    async def _warm(self, count: int, seconds: float) -> None:
+        """Have connections at hand until then, where the server takes starts."""
+        if count <= 0 or seconds <= 0:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._server.warm(count, seconds)
+        except (ServerError, TimeoutError):
+            return
+        except Exception:
+            log.exception("engine.error")
 
     async def _make(self, at: datetime, names: Collection[str]) -> None:
         """Until it is time, or there are enough."""
         for number, name in enumerate(names):
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
-                while self.hurries() and self._now() < at:  # noqa: ASYNC110 - nobody tells when the hurry ends
+                while self._queue.hurries and self._now() < at:  # noqa: ASYNC110 - nobody tells when the hurry ends
                     await asyncio.sleep(_AGAIN)
             if self._now() >= at or len(self._made) >= MOST:
                 return
@@ -119,7 +130,9 @@ class Starts:
             try:
                 config = run_config(schedule, fire_time, run_name(schedule, fire_time))
                 start = self._server.ready(resolved, config, schedule.tags, fire_key(name, fire_time))
-            except ValueError as error:  # the fire fails by it, and says so
-                log.debug("start.postponed", schedule=name, error=str(error))
+            except ValueError:
+                continue
+            except Exception:
+                log.exception("engine.error", schedule=name)
                 continue
             self._made[name] = _Made(schedule, resolved, fire_time, at, start)

@@ -27,6 +27,7 @@ Cadence = tuple["Trigger", timedelta]
 
 AHEAD = timedelta(seconds=2.5)
 """How long before a wake the schedules are told of that it is for."""
+_TELL_EVERY = 0.25
 _STEP = timedelta(seconds=2)
 
 
@@ -64,6 +65,7 @@ class Timers:
         self._jobs: dict[Cadence, tuple[Any, frozenset[str]]] = {}
         self._last: tuple[datetime, float] | None = None
         self._told: dict[str, datetime] = {}
+        self._told_at = float("-inf")
         self.soon: Callable[[datetime, frozenset[str]], None] = lambda _, __: None
         self._store = MemoryJobStore()
         self._scheduler = AsyncIOScheduler(
@@ -111,10 +113,13 @@ class Timers:
                 if self._scheduler.get_job(job.id) is not None:
                     job.reschedule(job.trigger)
         self._scheduler.wakeup()
-        self._tell_soon(now)
+        self._tell_soon(now, monotonic)
 
-    def _tell_soon(self, now: datetime) -> None:
-        told, self._told = self._told, {}
+    def _tell_soon(self, now: datetime, monotonic: float) -> None:
+        """Once for each wake, and not at every look: there may be many."""
+        if monotonic - self._told_at < _TELL_EVERY:
+            return
+        told, self._told, self._told_at = self._told, {}, monotonic
         for job in self._store.get_due_jobs(now + AHEAD):
             self._told[job.id] = at = job.next_run_time
             if at > now and told.get(job.id) != at:

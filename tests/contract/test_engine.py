@@ -142,6 +142,7 @@ class World:
             seed=1,
         )
         runs = Runs(zenml, journal, now=now, stuck_after=timedelta(minutes=10))
+        attempts.starts.schedule_of = lambda name: engine.schedules.schedules.get(name)  # noqa: PLW0108 - replaced
         engine = Engine(
             journal=journal,
             activity=activity,
@@ -157,7 +158,7 @@ class World:
         try:
             await aftermath.load()
             await engine.start(loaded(*schedules))
-            works = (engine.run(), targets.run(timedelta(hours=1)), runs.run(), aftermath.run())
+            works = (engine.run(), attempts.starts.run(), targets.run(timedelta(hours=1)), runs.run(), aftermath.run())
             daemon.tasks = [asyncio.create_task(work) for work in works]
             yield daemon
         finally:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from zendaemon.core.schedule import Schedule
-from zendaemon.timers import Timers, _CadenceTrigger
+from zendaemon.timers import AHEAD, Timers, _CadenceTrigger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,6 +62,24 @@ async def test_a_cadence_wakes_all_its_schedules_at_each_fire_time() -> None:
         assert instant.microsecond < 200_000
     seconds = [instant.replace(microsecond=0) for instant, _ in wakes]
     assert seconds == [seconds[0] + timedelta(seconds=number) for number in range(len(seconds))]
+
+
+async def test_a_wake_is_told_of_once_and_before() -> None:
+    told: list[tuple[datetime, datetime, frozenset[str]]] = []
+    begin = (now() + timedelta(seconds=4)).replace(microsecond=0)
+    once = {name: schedule(name, at=[begin.isoformat()]) for name in ("a", "b")}
+    async with running(*once.values(), schedule("far", every="20000h")) as (
+        timers,
+        wakes,
+    ):
+        timers.soon = lambda at, names: told.append((now(), at, names))
+        while not wakes:
+            timers.tick(now(), time.monotonic())
+            await asyncio.sleep(0.05)
+        timers.tick(now(), time.monotonic() + 1)
+    ((when, at, names),) = told
+    assert (at, names) == (begin, {"a", "b"})
+    assert timedelta(seconds=1.5) < begin - when <= AHEAD
 
 
 async def test_set_keeps_the_jobs_of_unchanged_cadences() -> None:

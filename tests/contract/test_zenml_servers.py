@@ -88,7 +88,7 @@ async def test_the_way_of_a_run(any_server: ZenMLServer, any_seeder: Seeder, uni
         assert bool(resolved.base) == (any_server.version == "0.75.0")
 
         assert await zenml.find_run(unique_name, resolved.project) is None
-        run = await zenml.start(resolved, config, ["nightly"], uuid4())
+        run = await zenml.start(zenml.ready(resolved, config, ["nightly"], uuid4()))
         found = await zenml.find_run(unique_name, resolved.project)
         got = await zenml.get_run(run.id)
 
@@ -121,7 +121,7 @@ async def test_the_times_of_a_run_that_has_ended(
     begun = now()
     async with client(any_server) as zenml:
         resolved = await resolve(zenml, target_of(runnable))
-        run = await zenml.start(resolved, {"run_name": unique_name, **RF}, [], uuid4())
+        run = await zenml.start(zenml.ready(resolved, {"run_name": unique_name, **RF}, [], uuid4()))
         any_seeder.set_status(run.id, "running")
         going = await zenml.get_run(run.id)
         any_seeder.set_status(run.id, end)
@@ -186,10 +186,10 @@ async def test_a_name_taken_is_said_each_time(server: ZenMLServer, seeder: Seede
     config = {"run_name": unique_name, **RF}
     async with client(server) as zenml:
         resolved = await resolve(zenml, target_of(runnable))
-        first = await zenml.start(resolved, config, [], uuid4())
+        first = await zenml.start(zenml.ready(resolved, config, [], uuid4()))
         for _ in range(2):
             with pytest.raises(NameTaken, match="already exists"):
-                await zenml.start(resolved, config, [], uuid4())
+                await zenml.start(zenml.ready(resolved, config, [], uuid4()))
         found = await zenml.find_run(unique_name, resolved.project)
     assert found is not None
     assert found.id == first.id
@@ -205,7 +205,7 @@ async def test_a_lost_answer_is_uncertain_and_the_run_is_found(
     ):
         resolved = await resolve(zenml, target_of(runnable))
         with pytest.raises(Uncertain):
-            await zenml.start(resolved, {"run_name": unique_name, **RF}, [], uuid4())
+            await zenml.start(zenml.ready(resolved, {"run_name": unique_name, **RF}, [], uuid4()))
         found = await zenml.find_run(unique_name, resolved.project)
     assert found is not None
     assert [run["id"] for run in seeder.runs(unique_name)] == [found.id]
@@ -217,7 +217,7 @@ async def test_stale_ids(server: ZenMLServer, seeder: Seeder, unique_name: str) 
         resolved = await resolve(zenml, target_of(runnable))
         seeder.call("DELETE", f"{ROUTE_OF[runnable.kind]}/{runnable.id}")
         with pytest.raises(Stale):
-            await zenml.start(resolved, {"run_name": unique_name, **RF}, [], uuid4())
+            await zenml.start(zenml.ready(resolved, {"run_name": unique_name, **RF}, [], uuid4()))
 
 
 async def test_refusals_are_readable(server: ZenMLServer, seeder: Seeder, unique_name: str) -> None:
@@ -232,7 +232,7 @@ async def test_refusals_are_readable(server: ZenMLServer, seeder: Seeder, unique
         ]
         for extra, status, text in refusals:
             with pytest.raises(Rejected, match=text) as caught:
-                await zenml.start(resolved, {**RF, **extra}, [], uuid4())
+                await zenml.start(zenml.ready(resolved, {**RF, **extra}, [], uuid4()))
             assert (caught.value.status, type(caught.value)) == (status, Rejected)
             assert "[{" not in str(caught.value)
     assert seeder.runs(unique_name) == []
@@ -246,7 +246,7 @@ async def test_a_dropped_configuration_is_noticed(servers: ServerPool, unique_na
         resolved = await resolve(zenml, target_of(runnable))
         unwrapped: dict[str, Any] = {"run_configuration": {}, "run_name": unique_name}  # as if wrapped twice
         with pytest.raises(Rejected, match=r"dropped the configuration: it started run [0-9a-f-]{36}"):
-            await zenml.start(resolved, {"run_configuration": unwrapped, "run_name": ""}, [], uuid4())
+            await zenml.start(zenml.ready(resolved, {"run_configuration": unwrapped, "run_name": ""}, [], uuid4()))
 
 
 async def test_no_workload_manager(servers: ServerPool, unique_name: str) -> None:
@@ -258,7 +258,7 @@ async def test_no_workload_manager(servers: ServerPool, unique_name: str) -> Non
         assert "no workload manager" in await unresolved(zenml, target_of(runnable))
         made = Resolved(runnable.kind, runnable.id, runnable.pipeline_id, unique_name, now(), version)
         with pytest.raises(Rejected, match="workload manager") as caught:
-            await zenml.start(made, {"run_name": unique_name}, [], uuid4())
+            await zenml.start(zenml.ready(made, {"run_name": unique_name}, [], uuid4()))
         assert caught.value.status == 405
 
 
@@ -286,7 +286,7 @@ async def test_templates_still_run_on_the_newest_servers(servers: ServerPool, un
     template = seeder.call("POST", "run_templates", body)["id"]
     async with client(server) as zenml:
         resolved = await resolve(zenml, Target("template", unique_name))
-        run = await zenml.start(resolved, {"run_name": unique_name, **RF}, ["a"], uuid4())
+        run = await zenml.start(zenml.ready(resolved, {"run_name": unique_name, **RF}, ["a"], uuid4()))
     assert resolved.id == template
     assert seeder.run_parameters({"id": run.id}) == {"model_trainer": {"model_type": "rf"}}
 
@@ -376,7 +376,9 @@ async def test_snapshots_of_one_name_under_two_pipelines(servers: ServerPool, un
         resolved = await resolve(zenml, Target("snapshot", unique_name, f"{unique_name}-b"))
         assert (resolved.id, resolved.pipeline_id) == (wanted, second)
 
-        run = await zenml.start(resolved, {"run_name": unique_name, **RF}, [], uuid4())  # stores an unnamed snapshot
+        run = await zenml.start(
+            zenml.ready(resolved, {"run_name": unique_name, **RF}, [], uuid4())
+        )  # stores an unnamed snapshot
         again = await resolve(zenml, Target("snapshot", unique_name, f"{unique_name}-b"))
         assert again.id == wanted
         assert run.pipeline_id == second
@@ -397,7 +399,7 @@ async def test_projects(servers: ServerPool, unique_name: str) -> None:
         resolved = await resolve(zenml, Target(kind, name, None, None, "research"))
         assert resolved.id == by_id.id == runnable.id
         assert resolved.project == by_id.project == seeder.project("research")
-        run = await zenml.start(resolved, {"run_name": unique_name, **RF}, [], uuid4())
+        run = await zenml.start(zenml.ready(resolved, {"run_name": unique_name, **RF}, [], uuid4()))
         for project in ("research", resolved.project):
             found = await zenml.find_run(unique_name, project)
             assert found is not None
@@ -505,9 +507,9 @@ async def test_slots(servers: ServerPool, unique_name: str) -> None:
         resolved = await resolve(zenml, target_of(runnable))
         with server.behaving(Workload(hold_seconds=3)):
             for number in (1, 2):
-                await zenml.start(resolved, {"run_name": f"{unique_name}-{number}"}, [], uuid4())
+                await zenml.start(zenml.ready(resolved, {"run_name": f"{unique_name}-{number}"}, [], uuid4()))
             with pytest.raises(Unavailable) as caught:
-                await zenml.start(resolved, {"run_name": f"{unique_name}-3"}, [], uuid4())
+                await zenml.start(zenml.ready(resolved, {"run_name": f"{unique_name}-3"}, [], uuid4()))
         assert caught.value.busy
         assert caught.value.status == 429
         assert await zenml.find_run(f"{unique_name}-3", resolved.project) is None

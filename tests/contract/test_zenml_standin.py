@@ -82,13 +82,13 @@ async def outcomes(url: str, key: str, pipeline: str, kind: Any, move: Callable[
         resolver, name, info = Resolver(zenml, now), f"{pipeline}-{uuid4().hex}", await zenml.info()
         resolved: Resolved = await resolver.resolve(target, RF)
         gone = type(resolved)(kind, str(uuid4()), "", "", now(), "")
-        run = await zenml.start(resolved, {**RF, "run_name": name}, ["a"], uuid4())
+        run = await zenml.start(zenml.ready(resolved, {**RF, "run_name": name}, ["a"], uuid4()))
         return [
             (info.version, info.generation, info.routes, info.projects, info.tags),
             {field: shape(getattr(resolved, field)) for field in resolved.__slots__},
             _shapes(run),
             run.name == name,
-            await outcome(zenml.start(resolved, {**RF, "run_name": name}, [], uuid4())),
+            await outcome(zenml.start(zenml.ready(resolved, {**RF, "run_name": name}, [], uuid4()))),
             await outcome(zenml.find_run(name, resolved.project)),
             await outcome(zenml.find_run("none", resolved.project)),
             await outcome(zenml.get_run(run.id)),
@@ -97,11 +97,13 @@ async def outcomes(url: str, key: str, pipeline: str, kind: Any, move: Callable[
             [active.id == run.id for active in await zenml.active_runs(run.pipeline_id or "", run.project, pipeline)],
             await stops(zenml, run, move),
             await newest(zenml, pipeline),
-            await outcome(zenml.start(gone, {"run_name": f"{name}-2"}, [], uuid4())),
-            await outcome(zenml.start(resolved, {**RF, "run_name": "{nope}"}, [], uuid4())),
-            await outcome(zenml.start(resolved, {**RF, "run_name": "x" * 256}, [], uuid4())),
-            await outcome(zenml.start(resolved, {**RF, "run_name": f"{name}-3", "bogus": 1}, [], uuid4())),
-            await outcome(zenml.start(resolved, {**RF, "run_name": f"{name}-4", "parameters": {"a": 1}}, [], uuid4())),
+            await outcome(zenml.start(zenml.ready(gone, {"run_name": f"{name}-2"}, [], uuid4()))),
+            await outcome(zenml.start(zenml.ready(resolved, {**RF, "run_name": "{nope}"}, [], uuid4()))),
+            await outcome(zenml.start(zenml.ready(resolved, {**RF, "run_name": "x" * 256}, [], uuid4()))),
+            await outcome(zenml.start(zenml.ready(resolved, {**RF, "run_name": f"{name}-3", "bogus": 1}, [], uuid4()))),
+            await outcome(
+                zenml.start(zenml.ready(resolved, {**RF, "run_name": f"{name}-4", "parameters": {"a": 1}}, [], uuid4()))
+            ),
             await outcome(resolver.resolve(Target(kind, str(uuid4())), {})),
             await outcome(resolver.resolve(Target("build", None, "nope", "45"), {})),
             await outcome(resolver.resolve(target, {"steps": {"nope": {}}})),

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from zendaemon.core.schedule import Schedule, ScheduleSet
 
 TICK = 900.0
+AHEAD = 2.0
+"""How long before a wake the schedules are told of that it is for."""
 ASLEEP = timedelta(minutes=46)
 """A week has a million of the engine's real ticks. What it takes for sleep grows with them."""
 
@@ -128,12 +130,22 @@ class NoLock:
 
 
 class Timers:
-    """What zendaemon.timers does with APScheduler: wakes by the wall clock, looked at again at each tick."""
+    """What zendaemon.timers does with APScheduler: wakes by the wall clock, looked at again at each tick; tells of it
+    before.
+    """
 
-    def __init__(self, world: World, loop: SimLoop, wake: Callable[[Iterable[str]], None]) -> None:
+    def __init__(
+        self,
+        world: World,
+        loop: SimLoop,
+        wake: Callable[[Iterable[str]], None],
+        soon: Callable[[datetime, list[str]], None],
+    ) -> None:
         self._world = world
         self._loop = loop
         self._wake = wake
+        self._soon = soon
+        self._told: asyncio.TimerHandle | None = None
         self._next: dict[str, datetime | None] = {}
         self._schedules: dict[str, Schedule] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -156,11 +168,15 @@ class Timers:
         self._arm(now)
 
     def _arm(self, now: datetime) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._told):
+            if timer is not None:
+                timer.cancel()
         soonest = min((at for at in self._next.values() if at is not None), default=None)
         if soonest is not None:
-            self._timer = self._loop.call_later(max(0.0, (soonest - now).total_seconds()) + 0.001, self._look)
+            left = max(0.0, (soonest - now).total_seconds())
+            self._timer = self._loop.call_later(left + 0.001, self._look)
+            names = [name for name, at in self._next.items() if at == soonest]
+            self._told = self._loop.call_later(max(0.0, left - AHEAD), self._soon, soonest, names)
 
     def _look(self) -> None:
         now = self._world.read_clock()
@@ -258,12 +274,13 @@ class Process:
             process=cast("Any", self),
             reader=cast("Any", None),  # nobody looks
         )
-        engine.timers = Timers(world, self.loop, engine.wake)  # type: ignore[assignment]
+        engine.timers = Timers(world, self.loop, engine.wake, attempts.starts.expect)  # type: ignore[assignment]
+        attempts.starts.schedule_of = lambda name: engine.schedules.schedules.get(name)  # noqa: PLW0108 - replaced
         world.applying(world.files)
         await follows.load()
         await engine.start(world.files)
         world.applied()
-        works = [engine.run(), runs.run(), targets.run(NEVER_RESOLVED), follows.run()]
+        works = [engine.run(), attempts.starts.run(), runs.run(), targets.run(NEVER_RESOLVED), follows.run()]
         tasks = [self.loop.create_task(work) for work in works]
         self.ready = True
         stop = self.loop.create_task(self._stop.wait())

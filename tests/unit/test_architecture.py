@@ -21,7 +21,7 @@ LAYERS = [
     {"sla"},
     {"engine"},
     {"attempts"},
-    {"records", "gates"},
+    {"records", "gates", "starts"},
     {"notify", "targets", "runs", "retention", "timers", "queue", "awake"},
     {"activity", "conditions", "marks", "pauses", "tracing", "timeline"},
     {"events"},

@@ -178,12 +178,12 @@ async def test_a_start_after_a_401_is_sent_once_more(clock: Clock) -> None:
     async with StandIn() as standin, client(standin.url, ApiKey(Secret(API_KEY)), clock) as zenml:
         standin.script(EXPIRED)
         resolved = Resolved("snapshot", standin.target_id, "", "", datetime.now(UTC), "0.98.0")
-        run = await zenml.start(resolved, {"run_name": "a"}, [], uuid4())
+        run = await zenml.start(zenml.ready(resolved, {"run_name": "a"}, [], uuid4()))
         assert [arrival.body for arrival in standin.starts] == [standin.starts[0].body] * 2
         assert run.name == "a"
         standin.script(EXPIRED, EXPIRED)
         with pytest.raises(Unauthorized):
-            await zenml.start(resolved, {"run_name": "b"}, [], uuid4())
+            await zenml.start(zenml.ready(resolved, {"run_name": "b"}, [], uuid4()))
 
 
 async def test_a_rotated_file_is_read_at_the_next_login(clock: Clock, tmp_path: Path) -> None:

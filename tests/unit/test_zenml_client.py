@@ -64,7 +64,7 @@ def resolved(standin: StandIn) -> Resolved:
 
 
 async def start(zenml: ZenML, standin: StandIn, name: str = "run-1") -> Any:  # noqa: ANN401
-    return await zenml.start(resolved(standin), {"run_name": name}, [], uuid4())
+    return await zenml.start(zenml.ready(resolved(standin), {"run_name": name}, [], uuid4()))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ async def test_what_is_sent_to_start_a_run(version: str) -> None:
         what = Resolved(
             resolved(standin).kind, standin.target_id, "", "", now(), version, base=base, sends_tags=version != "0.62.0"
         )
-        await zenml.start(what, {"run_name": "r", "steps": {"a": {"parameters": {"y": 2}}}}, ["t"], key)
+        await zenml.start(zenml.ready(what, {"run_name": "r", "steps": {"a": {"parameters": {"y": 2}}}}, ["t"], key))
         [sent] = standin.starts
     config = {"run_name": "r", "steps": {"a": {"parameters": {"x": 1, "y": 2}}}}
     if version != "0.62.0":
@@ -199,7 +199,7 @@ async def test_stale_ids() -> None:
         old = resolved(standin)
         standin.make_stale()
         with pytest.raises(Stale):
-            await zenml.start(old, {"run_name": "r"}, [], uuid4())
+            await zenml.start(zenml.ready(old, {"run_name": "r"}, [], uuid4()))
 
 
 async def test_another_name_than_the_one_sent_is_rejected_with_the_run() -> None:
@@ -209,7 +209,7 @@ async def test_another_name_than_the_one_sent_is_rejected_with_the_run() -> None
     async with answering(handle) as zenml:
         what = Resolved("snapshot", "1", "", "", now(), "0.98.0")
         with pytest.raises(Rejected, match="the server dropped the configuration: it started run the-id"):
-            await zenml.start(what, {"run_name": "r"}, [], uuid4())
+            await zenml.start(zenml.ready(what, {"run_name": "r"}, [], uuid4()))
 
 
 async def test_calls_are_limited_in_number_and_length() -> None:
@@ -463,4 +463,6 @@ async def test_nobody_there(url: str) -> None:
         with pytest.raises(Unavailable):
             await zenml.info()
         with pytest.raises(Unavailable):
-            await zenml.start(Resolved("build", "1", "", "", now(), "0.62.0"), {"run_name": "r"}, [], uuid4())
+            await zenml.start(
+                zenml.ready(Resolved("build", "1", "", "", now(), "0.62.0"), {"run_name": "r"}, [], uuid4())
+            )

@@ -13,7 +13,7 @@ import pytest
 
 from zendaemon.zenml.errors import Purpose
 from zendaemon.zenml.transport import Transport
-from zendaemon.zenml.wire import Request, head_of
+from zendaemon.zenml.wire import Request, first_lines, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,8 +30,10 @@ class Asked(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         headers = {name: value for name, value in request.headers.items() if name not in ("host", "content-length")}
-        head = head_of(request.method, request.url)
-        asked = Request(request.method, request.url, head, Purpose.READ, headers, request.content)
+        if request.content:
+            headers["Content-Length"] = str(len(request.content))
+        head = first_lines(request.method, request.url) + lines_of(headers)
+        asked = Request(request.method, request.url, Purpose.READ, head, headers, request.content)
         limits = request.extensions["timeout"]
         answer = await self._transport.exchange(
             request.url, asked.encoded, connect=limits["connect"], read=limits["read"], call=60
@@ -162,13 +164,52 @@ async def test_an_answer_that_takes_too_long_altogether() -> None:
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
     url = httpx.URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
     transport = Transport(ssl.create_default_context(), keep=3)
-    asked = Request("GET", url, head_of("GET", url), Purpose.READ)
+    asked = Request("GET", url, Purpose.READ, first_lines("GET", url), {})
     assert (await transport.exchange(url, asked.encoded, connect=1, read=5, call=5)).status == 200
     with pytest.raises(TimeoutError):
         await transport.exchange(url, asked.encoded, connect=1, read=0.2, call=0.4)
     await transport.aclose()
     server.close()
     await asyncio.wait_for(asyncio.gather(*tasks), 5)
+
+
+async def test_connections_are_made_before_they_are_wanted() -> None:
+    """As many as are missing; and those that nobody used are closed again."""
+    made, closed = [], []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        made.append(asyncio.current_task())
+        while await reader.read(65536):
+            writer.write(OK)
+        closed.append(writer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = httpx.URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    transport = Transport(None, keep=0.4)
+    asked = Request("GET", url, Purpose.READ, first_lines("GET", url), {})
+    await transport.warm(url, 3, 0.1, 1)
+    await transport.warm(url, 3, 0.1, 1)
+    answers = await asyncio.gather(*(transport.exchange(url, asked.encoded, connect=1, read=1, call=1) for _ in "abc"))
+    assert [answer.status for answer in answers] == [200] * 3
+    assert len(made) == 3
+    await asyncio.sleep(0.2)
+    await transport.warm(url, 3, 0.3, 1)  # those at hand would be too old by then
+    assert len(made) == 6
+    async with asyncio.timeout(2):
+        while len(closed) < 6:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.02)
+    assert not transport._idle
+    await transport.aclose()
+    server.close()
+    await asyncio.gather(*made)
+
+
+async def test_connections_that_cannot_be_made_before_are_nobodys_trouble() -> None:
+    transport = Transport(None, keep=3)
+    await transport.warm(httpx.URL("http://127.0.0.1:1/"), 2, 0.1, 1)
+    assert not transport._idle
+    await transport.aclose()
 
 
 async def test_a_connection_that_is_cut_before_its_request(monkeypatch: pytest.MonkeyPatch) -> None:

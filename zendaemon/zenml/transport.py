@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _DUAL_STACK_DELAY = 0.25  # seconds before the next address is tried beside the first (RFC 8305)
 _LATE = 30.0  # seconds for a connection that nobody waits for to be made or refused; then it is cancelled
 _LAST = 0.5  # seconds for connections that nobody waits for any more, when all is closed
-_JUST_NOW = 0.005  # seconds; who closes a connection so soon after an answer is as good as never noticed in time
 _LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -85,11 +84,10 @@ class Transport:
 
     def _kept(self) -> _Connection | None:
         """The connection used last that lives still; the others go when they are too old."""
-        now = asyncio.get_running_loop().time()
+        oldest = asyncio.get_running_loop().time() - self._keep
         while self._idle:
             connection = self._idle.pop()
-            free_for = now - connection.free_since
-            if connection.open and (free_for < _JUST_NOW or (free_for < self._keep and connection.is_idle())):
+            if connection.free_since > oldest and connection.is_idle():
                 return connection
             connection.abort()
         return None

@@ -113,7 +113,7 @@ class Request:
     headers: Mapping[str, str]
     content: bytes = field(default=b"", repr=False)  # of a login, it is a secret
 
-    def encoded(self, token: Secret | None) -> bytes:
+    def encoded(self, token: Secret | None = None) -> bytes:
         """As it goes over the wire; no secret has a line end."""
         if token is None:
             return b"".join((self.head, b"\r\n\r\n", self.content))
