@@ -6,6 +6,7 @@ Statements of SQLAlchemy for many rows take and give the lock once or more a row
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import attrgetter
@@ -13,55 +14,26 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from zendaemon.core.fire import EarlierRun, FireState
+from zendaemon.core.fire import EarlierRun, Fire, FireState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection
 
-    from zendaemon.core.fire import Fire
-
 KEY = ("schedule", "fire_time", "manual")
 EARLIER = TypeAdapter(tuple[EarlierRun, ...])
-_PLANNED = (*KEY, "state", "reason", "message", "run_name", "claimed_at", "decided_at", "project", "through", "rule")
-_CLOSED = (
-    *KEY,
-    "state",
-    "reason",
-    "message",
-    "run_id",
-    "run_name",
-    "run_status",
-    "attempts",
-    "lateness_seconds",
-    "claimed_at",
-    "decided_at",
-    "run_started_at",
-    "run_ended_at",
-    "earlier_runs",
-    "retry_at",
-    "followed",
-)
-"""What a plan can say of a fire, and what can change when a claim is closed; all else of a new row is empty."""
-
-
-def _places(names: Sequence[str]) -> dict[str, str]:
-    return {name: f"value ->> {place}" for place, name in enumerate(names)}
-
-
-_LIKE_KEY = " AND ".join(f"fires.{name} = {place}" for name, place in _places(KEY).items())
+_NAMES = (*(field.name for field in fields(Fire)), "followed")
+_PLACES = {name: f"value ->> {place}" for place, name in enumerate(_NAMES)}
+_LIKE_KEY = " AND ".join(f"fires.{name} = {_PLACES[name]}" for name in KEY)
 _KNOWN = f"SELECT json_group_array(key) FROM json_each(?) WHERE EXISTS (SELECT 1 FROM fires WHERE {_LIKE_KEY})"  # noqa: S608 - names of ours
-_INSERT = (
-    f"INSERT INTO fires ({', '.join(_PLANNED)}, attempts, followed) "  # noqa: S608
-    f"SELECT {', '.join(_places(_PLANNED).values())}, 0, FALSE FROM json_each(?)"
-)
+_INSERT = f"INSERT INTO fires ({', '.join(_NAMES)}) SELECT {', '.join(_PLACES.values())} FROM json_each(?)"  # noqa: S608
 _CLOSE = (
-    f"UPDATE fires SET {', '.join(f'{name} = {place}' for name, place in _places(_CLOSED).items() if name not in KEY)} "  # noqa: S608
+    f"UPDATE fires SET {', '.join(f'{name} = {place}' for name, place in _PLACES.items() if name not in KEY)} "  # noqa: S608
     f"FROM json_each(?) WHERE {_LIKE_KEY} AND fires.state = '{FireState.CLAIMED}'"
 )
 _MOVE = "UPDATE schedules SET watermark = value ->> 1 FROM json_each(?) WHERE schedules.name = value ->> 0"
-_planned, _closed = attrgetter(*_PLANNED), attrgetter(*_CLOSED)
+_VALUES = attrgetter(*_NAMES[:-1])
 
 
 def insert_fires(connection: Connection, planned: Sequence[Fire]) -> list[Fire]:
@@ -69,17 +41,17 @@ def insert_fires(connection: Connection, planned: Sequence[Fire]) -> list[Fire]:
 
     Which ones were is one row of an answer: each row takes Python's lock anew, which the starts want too.
     """
-    rows = json.dumps([_row(_planned(fire)) for fire in planned])
+    rows = json.dumps([_row(fire, followed=False) for fire in planned])
     if known := set(json.loads(connection.exec_driver_sql(_KNOWN, (rows,)).scalar_one())):
         planned = [fire for number, fire in enumerate(planned) if number not in known]
-        rows = json.dumps([_row(_planned(fire)) for fire in planned])
+        rows = json.dumps([_row(fire, followed=False) for fire in planned])
     connection.exec_driver_sql(_INSERT, (rows,))
     return list(planned)
 
 
 def close_fires(connection: Connection, closed: Sequence[Fire]) -> None:
     """Update the claims of these fires to what they are now. A row that is final already is left alone."""
-    connection.exec_driver_sql(_CLOSE, (json.dumps([_row(_closed(fire)) for fire in closed]),))
+    connection.exec_driver_sql(_CLOSE, (json.dumps([_row(fire, followed=fire.followed) for fire in closed]),))
 
 
 def move_watermarks(connection: Connection, watermarks: Mapping[str, datetime]) -> None:
@@ -88,10 +60,9 @@ def move_watermarks(connection: Connection, watermarks: Mapping[str, datetime]) 
         connection.exec_driver_sql(_MOVE, (json.dumps(rows),))
 
 
-def _row(values: Sequence[Any]) -> list[Any]:
-    return [
-        value if value is None else _text(value) if isinstance(value, datetime) else storable(value) for value in values
-    ]
+def _row(fire: Fire, *, followed: bool) -> list[Any]:
+    values = [value if value is None else storable(value) for value in _VALUES(fire)]
+    return [*[_text(value) if isinstance(value, datetime) else value for value in values], followed]
 
 
 @lru_cache(maxsize=256)  # many fires of one second

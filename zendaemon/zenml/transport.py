@@ -64,14 +64,16 @@ class Transport:
         Whoever wants one that could not be made meets why.
         """
         self._drop_old(seconds)
-        wanted = (self._connect(url, limit) for _ in range(count - len(self._idle)))
-        made = await asyncio.gather(*wanted, return_exceptions=True)
-        loop = asyncio.get_running_loop()
-        for connection in made:
-            if isinstance(connection, _Connection):
-                connection.free_since = loop.time()
-                self._idle.append(connection)
-        loop.call_later(self._keep, self._drop_old)
+        wanted = (self._connect_idle(url, limit) for _ in range(count - len(self._idle)))
+        try:
+            await asyncio.gather(*wanted, return_exceptions=True)
+        finally:
+            asyncio.get_running_loop().call_later(self._keep, self._drop_old)
+
+    async def _connect_idle(self, url: httpx.URL, limit: float) -> None:
+        connection = await self._connect(url, limit)
+        connection.free_since = asyncio.get_running_loop().time()
+        self._idle.append(connection)
 
     def _drop_old(self, seconds: float = 0.0) -> None:
         """Close those that will be too old in so many seconds."""
