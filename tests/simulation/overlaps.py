@@ -80,11 +80,6 @@ def _cause(timeline: Timeline, row: Row, part: Schedule | None) -> bool:
     )
 
 
-def _disk_fails(timeline: Timeline, at: float) -> bool:
-    trouble = timeline.world.scenario.trouble_at(at)
-    return trouble is not None and "disk" in trouble.kinds
-
-
 def _claimed(timeline: Timeline, rows: list[Row]) -> Iterator[str]:
     """Nothing is claimed while there is a claim, or a run to follow a failed one, where all in force forbids it."""
     stages = [(row, stage) for row in rows if not row.manual for stage in (*row.claims, *row.retries)]
@@ -93,7 +88,7 @@ def _claimed(timeline: Timeline, rows: list[Row]) -> Iterator[str]:
         if row.manual or not row.was_claimed or not _all(parts, ("skip", "buffer_one")):
             continue
         for other, stage in stages:
-            if stage in other.retries and _disk_fails(timeline, stage.begin):
+            if stage in other.retries and timeline.disk_fails(stage.begin, stage.begin):
                 continue  # a disk that took that failure and reported an error told nobody of the run to follow
             if other.id < row.id and stage.begin <= row.made < stage.end:
                 yield f"{row} was claimed while there was {other}"
