@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from simulation.policies import bound
 from simulation.timeline import COMMIT, GIVEN_UP, IN_HAND
 
 if TYPE_CHECKING:
@@ -146,12 +147,16 @@ def _gave_way(timeline: Timeline, name: str, rows: list[Row]) -> Iterator[str]:
 def _stopped(timeline: Timeline) -> Iterator[str]:
     """A run is stopped only for a fire of its schedule that is to be started in its place; and none ends otherwise."""
     stops = timeline.world.server.stopped
+    first: dict[str, float] = {}
+    for at, _, _, sent in timeline.world.requests:
+        first.setdefault(sent, at)
+    sent_at = sorted(first.values())
     for name, rows in list(timeline.by_name.items()):
         ours = {run for row in rows for run in row.run_ids}
         for at, run in stops:
             if run.id in ours and not any(_stops(timeline, row, run, at) for row in rows):
                 yield f"{run.name} was stopped at {timeline.world.instant(at)}, for nothing"
-        yield from _asked(timeline, name)
+        yield from _asked(timeline, name, sent_at)
 
 
 def _stops(timeline: Timeline, row: Row, run: Made, at: float) -> bool:
@@ -165,8 +170,11 @@ def _stops(timeline: Timeline, row: Row, run: Made, at: float) -> bool:
     return False
 
 
-def _asked(timeline: Timeline, name: str) -> Iterator[str]:
-    """What was active when a fire was claimed, and had ended when it was made, was asked to stop, if there was time."""
+def _asked(timeline: Timeline, name: str, sent: list[float]) -> Iterator[str]:
+    """What was active when a fire was claimed, and had ended when it was made, was asked to stop, if there was time.
+
+    That is asked when it is the fire's turn, which comes later where others are before it in the queue.
+    """
     asked = {(run.id, at) for at, run in timeline.world.server.stopped}
     starts = timeline.starts(name)
     for start in starts:
@@ -178,6 +186,8 @@ def _asked(timeline: Timeline, name: str) -> Iterator[str]:
             continue
         for other in starts:
             run = other.run
-            known = other.claim.end < begin and max(begin, run.taken) + _ASKED < run.ended <= made
+            since = max(begin, run.taken)
+            until = since + max(_ASKED, bound(timeline, since, sent))
+            known = other.claim.end < begin and until < run.ended <= made
             if known and not any(one == run.id and at <= made for one, at in asked):
                 yield f"{run.name} was not asked to stop before {start.run.name} was made"
