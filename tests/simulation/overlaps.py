@@ -67,8 +67,9 @@ def _cause(timeline: Timeline, row: Row, part: Schedule | None) -> bool:
     if part.overlap == "skip" and part.overlap_scope == "pipeline":
         made = timeline.world.server.made
         of_pipeline = (run for run in made if run.id not in row.run_ids and (run.alike or not run.foreign))
-        if any(run.at <= row.closed and run.ended >= row.made > run.at - counts for run in of_pipeline):
-            return any(row.made - run.at < counts + COMMIT for run in made)
+        young = row.made - counts - COMMIT  # the clocks of the server and the daemon differ a little
+        if any(young < run.at <= row.closed and run.ended >= row.made for run in of_pipeline):
+            return True
     others = (other for other in timeline.by_name[row.schedule] if other is not row)
     if any(due.begin <= row.closed and due.end >= row.made for other in others for due in other.retries):
         return part.overlap == "skip"
