@@ -138,10 +138,8 @@ class Aftermath:
                 continue
             if why := self._dropped.get(key) or self._why_not(fire, now):
                 await self._give_up(fire, why)
-            else:
-                await self._start(fire)
-                if key in self._dropped:
-                    continue  # meanwhile
+            elif not await self._start(fire):
+                continue
             self._due.pop(key, None)
             self._dropped.pop(key, None)
 
@@ -153,17 +151,23 @@ class Aftermath:
             return "on_run_failure was taken out"
         return "the schedule is paused" if self._engine.pauses.holding(fire.schedule, now) else None
 
-    async def _start(self, failed: Fire) -> None:
-        """Claim the next run and hand it over, unless a claim that seemed to fail has come to light meanwhile."""
+    async def _start(self, failed: Fire) -> bool:
+        """Claim the next run and hand it over, unless a claim that seemed to fail has come to light meanwhile.
+
+        False where it has come to be given up while others were decided.
+        """
         async with self._engine.decided() as now:
             activity, schedule = self._engine.activity, self._schedule(failed.schedule)
-            if failed not in activity.failed(failed.schedule) or schedule is None:
-                return
+            if failed not in activity.failed(failed.schedule):
+                return failed.key not in self._dropped
+            if schedule is None:
+                return False
             if await self._engine.marks.claim_again(fire := again(failed, now)):
                 self._dropped.pop(failed.key, None)
                 self._engine.hand_over(fire, schedule)
             else:
                 activity.given_up(failed)
+        return failed.key not in self._dropped
 
     async def _give_up(self, fire: Fire, why: str) -> None:
         given_up = replace(fire, retry_at=None, message=f"not run again: {why}")

@@ -240,6 +240,7 @@ class Attempts:
         work.asking = True
         try:
             resolved = await self._targets.resolved(work.schedule)
+            work.target_id = resolved.id
         except Unresolved:
             if not work.ask_first:
                 raise
@@ -335,6 +336,7 @@ class Attempts:
             failures=tried.failures + counts,
             conflicts=tried.conflicts + isinstance(failure, NameTaken),
             sent=tried.sent or isinstance(failure, Uncertain),
+            resolved_again=work.target_id in work.stale,
         )
         if isinstance(failure, _Foreign):
             await self._give_up(work, retry.GiveUp(FireState.FAILED, Reason.NAME_TAKEN))
@@ -350,8 +352,8 @@ class Attempts:
             case retry.GiveUp():
                 await self._give_up(work, decision)
             case retry.ResolveAgain():
-                work.tried = replace(work.tried, resolved_again=True)
-                self._targets.forget(work.schedule)
+                work.stale |= {work.target_id}
+                self._targets.forget(work.schedule, work.target_id)
                 self._enqueue(work)
             case retry.RetryAfter():
                 work.ask_first = work.ask_first or decision.ask_first

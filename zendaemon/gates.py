@@ -117,14 +117,14 @@ class Gates:
 
     def _behind_claims(self, work: Work) -> Verdict:
         """Another run of a fire comes after the fires in hand: they may have passed their gates already. Of two such
-        runs the earlier fire's is the first.
+        runs, and of two fires that were claimed when overlap was allowed, the earlier fire's is the first.
         """
-        fire, others = work.fire, self._activity.claims(work.schedule.name) if work.fire.earlier_runs else []
+        fire, others = work.fire, self._activity.claims(work.schedule.name)
         for other in others:
             if not other.manual and other.fire_time != fire.fire_time:
                 if work.schedule.overlap is Overlap.CANCEL_RUNNING and other.fire_time > fire.fire_time:
                     return _replaced_by(other)
-                if not other.earlier_runs or other.fire_time < fire.fire_time:
+                if (bool(other.earlier_runs), other.fire_time) < (bool(fire.earlier_runs), fire.fire_time):
                     return Wait(_STOPPING, Held("another fire is being started"))
         return None
 

@@ -85,10 +85,12 @@ class Targets:
         """The ids at hand, without a request."""
         return self._known.get(schedule.target)
 
-    def forget(self, schedule: Schedule) -> None:
-        """The server called the ids stale."""
-        self._known.pop(schedule.target, None)
-        self._checked.pop(schedule.name, None)
+    def forget(self, schedule: Schedule, target_id: str) -> None:
+        """The server called this id stale; one that has been found since is kept."""
+        known = self._known.get(schedule.target)
+        if known is not None and known.id == target_id:
+            del self._known[schedule.target]
+            self._checked.pop(schedule.name, None)
 
     async def resolved(self, schedule: Schedule) -> Resolved:
         """The ids, from the server when there are none at hand. Raises Unresolved or a ServerError."""

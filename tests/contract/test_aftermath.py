@@ -352,3 +352,17 @@ async def test_a_reload_that_takes_the_policy_out_ends_it(world: World) -> None:
     assert world.rows[0].message == "not run again: on_run_failure was taken out"
     with closing(sqlite3.connect(world.folder / "journal.db")) as raw:
         assert raw.execute("select count(*) from fires where followed").fetchone() == (0,)
+
+
+async def test_a_schedule_that_is_removed_just_when_its_next_run_is_due_is_told_of_it(world: World) -> None:
+    async with world.daemon(schedule(**AGAIN)) as daemon:
+        daemon.wake(seconds=6)
+        await ended(world, RUN, "failed")
+        await until(lambda: world.rows[0].retry_at is not None)
+        async with daemon.engine.decided() as now:
+            await asyncio.sleep(0.5)  # the next run comes due, and waits for this
+            await daemon.engine._replace(loaded(), now)
+        await until(lambda: world.rows[0].retry_at is None)
+        assert not daemon.engine.activity.failed("nightly")
+    assert world.rows[0].message == "not run again: its schedule was removed or disabled"
+    assert list(world.server.runs) == [RUN]

@@ -433,6 +433,32 @@ async def test_a_stale_id_is_resolved_once_more(world: World) -> None:
     assert len(world.server.starts) == 2
 
 
+@every_version
+async def test_an_id_that_was_renewed_and_goes_stale_too_is_renewed(world: World) -> None:
+    def gone_again(arrival: standins.Arrival) -> None:
+        if arrival.is_start and len(world.server.starts) < 3:
+            world.server.make_stale()
+
+    world.server.draw = gone_again
+    async with world.daemon(schedule(world.server.version)) as daemon:
+        await until(lambda: daemon.targets._checked)
+        daemon.wake(seconds=6)
+        (fire,) = await world.settled()
+    the_one_run(world, fire)
+    assert len(world.server.starts) == 3
+
+
+async def test_an_id_that_is_called_stale_and_has_no_successor_is_tried_once_more(world: World) -> None:
+    text = "Unable to get pipeline_snapshots with ID 'x': not found"
+    world.server.script(*[standins.Fault(404, {"detail": ["KeyError", text]})] * 3)
+    async with world.daemon(schedule()) as daemon:
+        await until(lambda: daemon.targets._checked)
+        daemon.wake(seconds=6)
+        (fire,) = await world.settled()
+    assert (fire.state, fire.reason) == (FireState.FAILED, Reason.REJECTED)
+    assert len(world.server.starts) == 2
+
+
 async def test_a_target_that_does_not_exist_is_loud_before_and_at_its_fire_time(world: World) -> None:
     with capture_logs() as logs:
         async with world.daemon(schedule(snapshot="nope"), schedule(name="other")) as daemon:

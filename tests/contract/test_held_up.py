@@ -122,7 +122,7 @@ async def test_a_schedule_that_becomes_unresolved_while_its_request_is_lost(worl
         world.server._lists = lambda: lists() | {"pipeline_snapshots": list}  # type: ignore[method-assign]
         with pytest.raises(Unresolved):
             await daemon.targets.resolve(nightly)
-        daemon.targets.forget(nightly)
+        daemon.targets.forget(nightly, world.server.target_id)
         (fire,) = await world.settled()
     if made:
         the_one_run(world, fire)

@@ -223,6 +223,31 @@ async def test_a_claim_of_a_killed_process_meets_the_gate_too(world: World) -> N
     assert (fire.state, fire.reason) == (FireState.SKIPPED, Reason.OVERLAP)
 
 
+@pytest.mark.parametrize(
+    ("overlap", "second"), [("skip", ("skipped", "overlap")), ("buffer_one", ("started", None))], ids=str
+)
+async def test_of_two_claims_of_a_process_that_allowed_overlap_the_earlier_starts_first(
+    world: World, overlap: str, second: tuple[str, str | None]
+) -> None:
+    async with world.daemon(schedule(overlap="allow", catchup_window="5h"), settle=0) as daemon:
+        await until(lambda: daemon.targets._checked)
+        await world.server.refuse()
+        daemon.wake(seconds=6)
+        await until(lambda: len(world.rows) == 1)
+        daemon.wake(hours=1)
+        await until(lambda: len(world.rows) == 2)
+        await daemon.crash()
+    await world.server.listen()
+    async with world.daemon(schedule(overlap=overlap, catchup_window="5h"), settle=0):
+        await until(lambda: world.server.runs)
+        await asyncio.sleep(0.5)
+        first = world.rows[0].run_name or ""
+        assert list(world.server.runs) == [first]
+        if overlap == "buffer_one":
+            end(world, first)
+        assert fates(await world.settled(2)) == [("started", None), second]
+
+
 @pytest.mark.parametrize("world", ["0.75.0"], indirect=True)
 async def test_cancel_running_is_unresolved_where_runs_cannot_be_stopped(world: World) -> None:
     """Said when it is loaded, and not when a run is to be stopped; others of the same target are not touched."""

@@ -96,8 +96,20 @@ def _not_again(timeline: Timeline, row: Row, known: list[Known]) -> Iterator[str
         replaced = later and any(part is not None and part.overlap == "cancel_running" for part in parts)
         if not changed and not replaced and not may_hold(timeline.world, known, due.end - COMMIT, due.end):
             yield f"{row} was not run again at {timeline.world.instant(due.end)}: {row.message}"
-        if due is row.retries[-1] and not (row.message or "").startswith(_AGAIN):
+        told = (row.message or "").startswith(_AGAIN)
+        if due is row.retries[-1] and not told and not _unknown(timeline, row, due, changed=changed):
             yield f"{row} was not run again, and does not say why: {row.message}"
+
+
+def _unknown(timeline: Timeline, row: Row, due: Stage, *, changed: bool) -> bool:
+    """Whether a disk that did what it reported as failed accounts for a next run that was not made, without a word.
+
+    Either the daemon never knew that another run was to follow, and none was any more when it saw the failure again; or
+    it had given the next run up, was told that it had not, and made it when what had kept it from that was over.
+    """
+    never_known = changed and timeline.disk_fails(due.begin, due.begin)
+    made_after_all = any(claim.begin >= due.end for claim in row.claims) and timeline.disk_fails(due.end, due.end)
+    return never_known or made_after_all
 
 
 def _overdue(timeline: Timeline, row: Row) -> Iterator[str]:

@@ -19,7 +19,7 @@ from simulation.follow_ups import follow_ups
 from simulation.overlaps import overlaps
 from simulation.pausing import paused
 from simulation.policies import policies
-from simulation.timeline import Row, Timeline, first_name, lives, read_pauses, read_rows, waits
+from simulation.timeline import Row, Stage, Timeline, first_name, lives, read_pauses, read_rows, waits
 
 if TYPE_CHECKING:
     import sqlite3
@@ -260,20 +260,29 @@ def _runs_match(world: World, rows: list[Row], segments: dict[str, list[Segment]
 def _seems_ours(world: World, row: Row, run: Made, segments: dict[str, list[Segment]]) -> bool:
     """Whether nobody could tell that somebody else made this run."""
     asked_for_at = row.claimed_at if row.manual and row.claimed_at else row.fire_time
-    offset = next(offset for at, offset in reversed(world.offsets) if at <= row.made)
-    in_time = world.instant(run.at + offset) >= asked_for_at - _AS_IF_IN_TIME
-    return (run.alike and in_time) or (_left_behind(world, row) and (run.alike or _removed(row, segments)))
+    in_time = world.instant(run.at + _offset(world, row.made)) >= asked_for_at - _AS_IF_IN_TIME
+    claim = next((claim for claim in row.claims if claim.run_id == run.id), row.claims[0])
+    nobody_can_tell = _left_behind(world, claim) and (run.alike or _removed(world, row, claim, segments))
+    return (run.alike and in_time) or nobody_can_tell
 
 
-def _left_behind(world: World, row: Row) -> bool:
-    """Whether a process died while it had the fire in hand: whose the run is, nobody can tell any more."""
-    claimed, decided = row.claimed_at or row.fire_time, row.decided_at or row.fire_time
-    return any(life.begin_wall <= claimed <= life.end_wall and decided >= life.end_wall for life in world.lives)
+def _offset(world: World, true: float) -> float:
+    return next(offset for at, offset in reversed(world.offsets) if at <= true)
 
 
-def _removed(row: Row, segments: dict[str, list[Segment]]) -> bool:
+def _left_behind(world: World, claim: Stage) -> bool:
+    """Whether a process died while it had the claim that got the run: whose that is, nobody can tell any more.
+
+    The row may tell of a later claim: the run may have failed, and been followed by another.
+    """
+    return any(life.begin <= claim.begin <= life.end <= claim.end for life in world.lives)
+
+
+def _removed(world: World, row: Row, claim: Stage, segments: dict[str, list[Segment]]) -> bool:
     """Whether the schedule was gone when the fire was decided, and with it what its pipeline should be."""
     decided = row.decided_at or row.fire_time
+    if claim is not row.claims[-1]:
+        decided = world.instant(claim.end + _offset(world, claim.end))
     return not any(part.earliest <= decided <= (part.latest or decided) for part in segments.get(row.schedule, ()))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from simulation.policies import bound
 from simulation.timeline import COMMIT, GIVEN_UP, IN_HAND
 
 if TYPE_CHECKING:
@@ -66,8 +67,9 @@ def _cause(timeline: Timeline, row: Row, part: Schedule | None) -> bool:
     if part.overlap == "skip" and part.overlap_scope == "pipeline":
         made = timeline.world.server.made
         of_pipeline = (run for run in made if run.id not in row.run_ids and (run.alike or not run.foreign))
-        if any(run.at <= row.closed and run.ended >= row.made > run.at - counts for run in of_pipeline):
-            return any(row.made - run.at < counts + COMMIT for run in made)
+        young = row.made - counts - COMMIT  # the clocks of the server and the daemon differ a little
+        if any(young < run.at <= row.closed and run.ended >= row.made for run in of_pipeline):
+            return True
     others = (other for other in timeline.by_name[row.schedule] if other is not row)
     if any(due.begin <= row.closed and due.end >= row.made for other in others for due in other.retries):
         return part.overlap == "skip"
@@ -80,11 +82,6 @@ def _cause(timeline: Timeline, row: Row, part: Schedule | None) -> bool:
     )
 
 
-def _disk_fails(timeline: Timeline, at: float) -> bool:
-    trouble = timeline.world.scenario.trouble_at(at)
-    return trouble is not None and "disk" in trouble.kinds
-
-
 def _claimed(timeline: Timeline, rows: list[Row]) -> Iterator[str]:
     """Nothing is claimed while there is a claim, or a run to follow a failed one, where all in force forbids it."""
     stages = [(row, stage) for row in rows if not row.manual for stage in (*row.claims, *row.retries)]
@@ -93,7 +90,7 @@ def _claimed(timeline: Timeline, rows: list[Row]) -> Iterator[str]:
         if row.manual or not row.was_claimed or not _all(parts, ("skip", "buffer_one")):
             continue
         for other, stage in stages:
-            if stage in other.retries and _disk_fails(timeline, stage.begin):
+            if stage in other.retries and timeline.disk_fails(stage.begin, stage.begin):
                 continue  # a disk that took that failure and reported an error told nobody of the run to follow
             if other.id < row.id and stage.begin <= row.made < stage.end:
                 yield f"{row} was claimed while there was {other}"
@@ -151,12 +148,16 @@ def _gave_way(timeline: Timeline, name: str, rows: list[Row]) -> Iterator[str]:
 def _stopped(timeline: Timeline) -> Iterator[str]:
     """A run is stopped only for a fire of its schedule that is to be started in its place; and none ends otherwise."""
     stops = timeline.world.server.stopped
+    first: dict[str, float] = {}
+    for at, _, _, sent in timeline.world.requests:
+        first.setdefault(sent, at)
+    sent_at = sorted(first.values())
     for name, rows in list(timeline.by_name.items()):
         ours = {run for row in rows for run in row.run_ids}
         for at, run in stops:
             if run.id in ours and not any(_stops(timeline, row, run, at) for row in rows):
                 yield f"{run.name} was stopped at {timeline.world.instant(at)}, for nothing"
-        yield from _asked(timeline, name)
+        yield from _asked(timeline, name, sent_at)
 
 
 def _stops(timeline: Timeline, row: Row, run: Made, at: float) -> bool:
@@ -170,8 +171,11 @@ def _stops(timeline: Timeline, row: Row, run: Made, at: float) -> bool:
     return False
 
 
-def _asked(timeline: Timeline, name: str) -> Iterator[str]:
-    """What was active when a fire was claimed, and had ended when it was made, was asked to stop, if there was time."""
+def _asked(timeline: Timeline, name: str, sent: list[float]) -> Iterator[str]:
+    """What was active when a fire was claimed, and had ended when it was made, was asked to stop, if there was time.
+
+    That is asked when it is the fire's turn, which comes later where others are before it in the queue.
+    """
     asked = {(run.id, at) for at, run in timeline.world.server.stopped}
     starts = timeline.starts(name)
     for start in starts:
@@ -183,6 +187,8 @@ def _asked(timeline: Timeline, name: str) -> Iterator[str]:
             continue
         for other in starts:
             run = other.run
-            known = other.claim.end < begin and max(begin, run.taken) + _ASKED < run.ended <= made
+            since = max(begin, run.taken)
+            until = since + max(_ASKED, bound(timeline, since, sent))
+            known = other.claim.end < begin and until < run.ended <= made
             if known and not any(one == run.id and at <= made for one, at in asked):
                 yield f"{run.name} was not asked to stop before {start.run.name} was made"

@@ -41,6 +41,8 @@ _LOOKED_AT = 180.0
 _FIRST_LOOK, _LAST_LOOK = 600.0, 4 * 3600.0
 COMMIT = 60.0
 """How long before a row is made it may have been decided: a slow disk takes half a minute."""
+_COMMITS = 0.01
+"""How long after its call a commit may be on disk that is reported as failed."""
 IN_HAND = 250.0
 """A start that is sent already may have to log in and be sent again."""
 _NEXT_RUN = re.compile(r"-r\d+$")
@@ -281,7 +283,7 @@ class Timeline:
     def disk_fails(self, begin: float, end: float) -> bool:
         """Whether the disk may have failed between these, so that it had what the daemon did not know of."""
         bad = (trouble for trouble in self.world.scenario.troubles if "disk" in trouble.kinds)
-        return any(trouble.begin <= end and trouble.end >= begin for trouble in bad)
+        return any(trouble.begin <= end and trouble.end + _COMMITS >= begin for trouble in bad)
 
     def starts(self, name: str) -> list[Start]:
         """All that became of a schedule's claims, by row; a claim for another run may have left the one before."""

@@ -51,8 +51,8 @@ class Tried:
     """What has been tried for a fire.
 
     `failures` counts the failed attempts, those for want of a start slot excepted. `sent` tells whether any of them
-    may have reached the server, `resolved_again` whether a stale id has been renewed once already. `conflicts`
-    counts the 409s: one whose run a look-up does not find may be the ghost of a start that found no slot.
+    may have reached the server, `resolved_again` whether the id was called stale before, and the server has no other.
+    `conflicts` counts the 409s: one whose run a look-up does not find may be the ghost of a start that found no slot.
     """
 
     failures: int = 0

@@ -31,8 +31,9 @@ class Work:
     start where others had none either (0 when there is none such). Before `settle_at` a lost request may still be at
     work. At `taken_at` the fire came into this process's hands, new or `left_behind` by an earlier one, and `skew` was
     the server's clock minus ours, None where it had not told yet. `end` is how the fire is closed once the server has
-    been asked a last time and has no run of it. `gated` once what the fire depends on has let it pass; `stop_asked` are
-    the runs that were asked to stop for it.
+    been asked a last time and has no run of it. `target_id` is what it was last to be started with, `stale` are those
+    that the server called so. `gated` once what the fire depends on has let it pass; `stop_asked` are the runs that
+    were asked to stop for it.
     """
 
     fire: Fire
@@ -48,6 +49,8 @@ class Work:
     settle_at: float = 0.0
     failure: ZendaemonError | None = None
     end: retry.GiveUp | None = None
+    target_id: str = ""
+    stale: frozenset[str] = frozenset()
     gated: bool = False
     stop_asked: set[str] = field(default_factory=set)
 
