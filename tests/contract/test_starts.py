@@ -78,7 +78,7 @@ async def test_ids_that_have_changed_are_those_that_are_used(world: World) -> No
         await expected(daemon)
         (old,) = made(daemon).values()
         nightly = daemon.engine.schedules.schedules["nightly"]
-        daemon.targets.forget(nightly)
+        daemon.targets.forget(nightly, old.resolved.id)
         new = await daemon.targets.resolve(nightly)
         assert new is not old.resolved
         fire = await the_fire(world, daemon)
