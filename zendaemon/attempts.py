@@ -210,7 +210,8 @@ class Attempts:
             log.exception("engine.error", **fire_values(work.fire))
 
     async def _attempt(self, work: Work) -> None:
-        await self._records.writable.wait()
+        if not self._records.writable.is_set():
+            await self._records.writable.wait()
         now = self._now()
         if now >= work.deadline and not work.ask_first:
             await self._give_up(work, retry.lapsed(work.failure, work.tried))

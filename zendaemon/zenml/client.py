@@ -8,6 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 from urllib.parse import quote
 
+from pydantic_core import from_json
+
 from zendaemon.core.errors import Rejected, Stale, Unavailable
 from zendaemon.zenml import runs
 from zendaemon.zenml.auth import Auth, Secret
@@ -267,7 +269,7 @@ class ZenML:
         answer = await self._wire.send(self._wire.request("GET", path, Purpose.READ))
         if answer.status_code == 200 or (path == "/openapi.json" and answer.status_code < 500):
             try:
-                return json.loads(answer.content) if answer.status_code == 200 else None
+                return _parsed(answer.content) if answer.status_code == 200 else None
             except (ValueError, RecursionError):
                 pass
             if path == "/openapi.json":
@@ -287,7 +289,7 @@ class ZenML:
 
     def _json(self, answer: Answer, purpose: Purpose) -> Any:  # noqa: ANN401
         try:
-            return json.loads(answer.content)
+            return _parsed(answer.content)
         except (ValueError, RecursionError):
             failure = self._clean(unreadable(answer, purpose))
         raise failure
@@ -297,6 +299,17 @@ class ZenML:
         failure.message = self._auth.hide(failure.message)
         failure.args = (failure.message,)
         return failure
+
+
+def _parsed(content: bytes) -> Any:  # noqa: ANN401
+    """JSON, by the quicker parser of the two; Python's own takes more, such as halves of characters.
+
+    Raises ValueError or RecursionError.
+    """
+    try:
+        return from_json(content)
+    except ValueError:
+        return json.loads(content)
 
 
 def _page(page: object) -> tuple[list[Row], int]:
@@ -311,7 +324,7 @@ def _page(page: object) -> tuple[list[Row], int]:
 
 def _token(answer: Answer) -> tuple[Secret, float | None] | None:
     try:
-        body = json.loads(answer.content)
+        body = _parsed(answer.content)
         token, life = body["access_token"], body.get("expires_in")
         if not (isinstance(token, str) and token.isascii() and token.isprintable() and token):
             return None
