@@ -26,7 +26,7 @@ from zendaemon.core.errors import (
     ZendaemonError,
 )
 from zendaemon.core.fire import Fire, FireState, Reason, changed, lateness, not_again
-from zendaemon.core.ownership import Clocks, foreign, settles_in
+from zendaemon.core.ownership import Clocks, Foreign, foreign, settles_in
 from zendaemon.core.work import Work, may_have_run, rank, started
 from zendaemon.events import Observers, Posting, fire_values, say_closed, say_retry, say_run_again
 from zendaemon.gates import Shut, Wait
@@ -237,7 +237,7 @@ class Attempts:
 
     async def _start_or_find(self, work: Work) -> Run:
         """One POST, or the run that an earlier one made."""
-        fire, name = work.fire, work.fire.run_name or ""
+        fire = work.fire
         work.asking = True
         try:
             resolved = await self._targets.resolved(work.schedule)
@@ -245,13 +245,13 @@ class Attempts:
         except Unresolved:
             if not work.ask_first:
                 raise
-            if (run := await self._server.find_run(name, fire.project)) is not None:
+            if (run := await self._find(work, fire.project)) is not None:
                 self._check_settled(run)
                 return run
             self._check_lost(work)
             raise
         if work.ask_first:
-            run = await self._server.find_run(name, resolved.project or fire.project)
+            run = await self._find(work, resolved.project or fire.project)
             self._follow_pause(work)  # which may have begun or ended meanwhile
             if run is not None:
                 self._check_ours(work, run, resolved)
@@ -259,15 +259,21 @@ class Attempts:
                 return run
             if work.end is not None or self._now() >= work.deadline or not resolved.unique_names:
                 self._check_lost(work)
-            work.ask_first = False
         await self._pass_gates(work, resolved)
         start = self.starts.of(fire, work.schedule, resolved)
         if self._follow_pause(work):
-            raise _Lapsed
+            self._check_lost(work)
         work.asking = False
         work.fire = changed(fire, attempts=fire.attempts + 1)
         with Posting(work.fire, self.observer, self._elapsed):
             return await self._server.start(start)
+
+    async def _find(self, work: Work, project: str | None) -> Run | None:
+        """The run that an earlier POST made. Without one, it need not be asked for again if none can come any more."""
+        unsettled = asyncio.get_running_loop().time() < work.settle_at
+        run = await self._server.find_run(work.fire.run_name or "", project)
+        work.ask_first = run is not None or unsettled
+        return run
 
     async def _pass_gates(self, work: Work, resolved: Resolved) -> None:
         """Raise _NotSettled while the fire is to wait, or a lost request may have made its run; then _Lapsed."""
@@ -276,13 +282,13 @@ class Attempts:
                 work.failure = why
                 raise _NotSettled(seconds)
             case Shut(end, why):
-                work.end, work.failure, work.ask_first = end, why, True
+                work.end, work.failure = end, why
                 self._check_lost(work)
 
     def _check_lost(self, work: Work) -> None:
-        """Of a run that is not there: raise _NotSettled while a lost request may make it, then _Lapsed if late."""
-        left = work.settle_at - asyncio.get_running_loop().time()
-        if left > 0:
+        """Of a run that was not there: raise _NotSettled while it may have come since, then _Lapsed if late."""
+        if work.ask_first:
+            left = work.settle_at - asyncio.get_running_loop().time()
             raise _NotSettled(min(_LOOK_AGAIN, max(0.05, left)))
         if work.end is not None or self._now() >= work.deadline:
             raise _Lapsed
@@ -290,7 +296,7 @@ class Attempts:
     def _check_ours(self, work: Work, run: Run, resolved: Resolved) -> None:
         """Raise NameTaken, with the run's id, when the run of that name cannot be this fire's."""
         if why := foreign(work, run, resolved, self._clocks()):
-            raise _Foreign(why)
+            raise Foreign(why)
 
     def _check_settled(self, run: Run) -> None:
         """Raise _NotSettled while the server may still take the run back."""
@@ -339,7 +345,7 @@ class Attempts:
             sent=tried.sent or isinstance(failure, Uncertain),
             resolved_again=work.target_id in work.stale,
         )
-        if isinstance(failure, _Foreign):
+        if isinstance(failure, Foreign):
             await self._give_up(work, retry.GiveUp(FireState.FAILED, Reason.NAME_TAKEN))
             return
         left = work.deadline - self._now()
@@ -392,7 +398,3 @@ class Attempts:
             say_closed(fire, self.observer)
         else:
             say_run_again(fire, self.observer, was_started=was_started)
-
-
-class _Foreign(NameTaken):
-    """A run with the fire's name is somebody else's."""

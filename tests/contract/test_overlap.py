@@ -248,6 +248,19 @@ async def test_of_two_claims_of_a_process_that_allowed_overlap_the_earlier_start
         assert fates(await world.settled(2)) == [("started", None), second]
 
 
+async def test_a_lost_start_that_arrives_while_its_fire_waits_for_another_run_is_found(world: World) -> None:
+    """It had been asked for too soon, and in the end a fire would wait for its own run."""
+    world.server.script(standins.Fault(created=True, late=1.2))
+    async with world.daemon(schedule(overlap="buffer_one", overlap_scope="pipeline"), settle=4) as daemon:
+        await until(lambda: daemon.targets._checked)
+        daemon.wake(seconds=6)
+        await until(lambda: world.server.starts)
+        world.server.runs["by-hand"] = world.server._row("by-hand", status="running")
+        (fire,) = await world.settled()
+    assert (fire.state, fire.run_id) == (FireState.STARTED, world.server.runs[fire.run_name or ""]["id"])
+    assert len(world.server.starts) == 1
+
+
 @pytest.mark.parametrize("world", ["0.75.0"], indirect=True)
 async def test_cancel_running_is_unresolved_where_runs_cannot_be_stopped(world: World) -> None:
     """Said when it is loaded, and not when a run is to be stopped; others of the same target are not touched."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from zendaemon.core.errors import NameTaken
 from zendaemon.core.run import QUEUED
 from zendaemon.core.work import CLOCK_TOLERANCE
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
 SETTLES = timedelta(seconds=2)
 """How old a run must be that a look-up found: a server that finds no free slot makes the row, then takes it back."""
+
+
+class Foreign(NameTaken):
+    """A run with the fire's name is somebody else's."""
 
 
 @dataclass(frozen=True, slots=True)

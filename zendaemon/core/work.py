@@ -93,7 +93,7 @@ def rank(work: Work) -> tuple[float, int, float, float]:
 def may_have_run(work: Work, failure: ZendaemonError) -> bool:
     """Whether only the server can tell if a start that got no answer made a run, and it has not told yet."""
     asked = Unavailable | Unauthorized | Unresolved
-    if work.ask_first and isinstance(failure, Rejected):  # it was the question that was refused
+    if work.ask_first and isinstance(failure, Rejected):  # the question was refused, or the last start alone
         return True
     return isinstance(failure, Uncertain) or ((work.ask_first or work.tried.sent) and isinstance(failure, asked))
 
