@@ -29,6 +29,7 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 _PUT_RIGHT = 1000.0
 """So long a time with a disk that is well, and the daemon has made good what a call left behind that had failed."""
 _GRAIN = 0.001
+"""The daemon's clock shows whole microseconds: by what it tells, a thing may have been a little before it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +229,7 @@ def _wrong(timeline: Timeline, row: Row, known: list[Known]) -> Iterator[str]:
             yield f"{row}, though it was by hand"
         return
     if skipped and row.was_claimed:
-        if not any(_may_hold(timeline.world, known, at, at) for at in _decided(timeline, row)):
+        if not any(_may_hold(timeline.world, known, at - _GRAIN, at + _GRAIN) for at in _decided(timeline, row)):
             yield f"{row} at {row.decided_at}: it was not paused then"
         return
     stretches = [(one.stretch, one.sure) for one in _at(known, row.made, row.made)]
