@@ -68,7 +68,8 @@ def _succeeded(timeline: Timeline, row: Row, name: str, sent: float) -> Iterator
 
 def _skipped(timeline: Timeline, row: Row) -> Iterator[str]:
     """One of those it may have depended on had not succeeded."""
-    parts = [it for it in timeline.in_force(row.schedule, row.made - COMMIT, row.closed) if it is not None]
+    in_force = timeline.in_force(row.schedule, row.made - COMMIT, row.closed, for_claims=True)
+    parts = [it for it in in_force if it is not None]
     names = {name for part in parts if part.only_if_last_succeeded for name in part.depends_on}
     for name in names:
         for at in _moments(timeline, row, name, row.closed):

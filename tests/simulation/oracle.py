@@ -302,6 +302,9 @@ def _reasons(timeline: Timeline, segments: dict[str, list[Segment]]) -> Iterator
         parts = [schedule for segment in known for schedule in segment.versions]
         if row.manual or row.state in ("started", "claimed") or not parts:
             continue
+        if row.was_claimed:
+            left = timeline.in_force(row.schedule, row.made, row.closed, for_claims=True)
+            parts += [part for part in left if part is not None and not part.enabled]
         cause = _CAUSES.get((row.state, row.reason), lambda _: "there is no cause for that")
         if complaint := cause(_Case(timeline, row, parts, foreign, known)):
             yield f"{row}: {complaint} ({row.message})"
@@ -484,7 +487,7 @@ def _no_claim_left(timeline: Timeline) -> Iterator[str]:
     wall = timeline.world.wall
     for row in timeline.rows:
         if row.state == "claimed" and row.claimed_at and row.claimed_at < wall - timedelta(minutes=10):
-            parts = timeline.in_force(row.schedule, row.made, timeline.world.true)
+            parts = timeline.in_force(row.schedule, row.made, timeline.world.true, for_claims=True)
             waiting = [
                 it for it in parts if it and (waits(it) or len(row.claims) > 1 or it.overlap_scope == "pipeline")
             ]

@@ -45,7 +45,8 @@ def _skipped(timeline: Timeline, name: str, rows: list[Row]) -> Iterator[str]:
         if (row.state, row.reason) != ("skipped", "overlap"):
             continue
         if row.was_claimed:
-            if not any(_cause(timeline, row, part) for part in timeline.in_force(name, row.made - COMMIT, row.closed)):
+            parts = timeline.in_force(name, row.made - COMMIT, row.closed, for_claims=True)
+            if not any(_cause(timeline, row, part) for part in parts):
                 yield f"{row}: no run was active and no later fire took its place"
             continue
         parts = timeline.in_force(name, row.made - COMMIT, row.made)
@@ -166,7 +167,7 @@ def _stops(timeline: Timeline, row: Row, run: Made, at: float) -> bool:
         return False
     for claim in row.claims:
         if claim.begin <= at <= claim.end + COMMIT:
-            parts = timeline.in_force(row.schedule, claim.begin - COMMIT, at)
+            parts = timeline.in_force(row.schedule, claim.begin - COMMIT, at, for_claims=True)
             return any(part is not None and part.overlap == "cancel_running" for part in parts)
     return False
 

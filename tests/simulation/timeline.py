@@ -260,14 +260,18 @@ class Timeline:
         """When in true time a fire of that time is due, by the clock as it was in that stretch."""
         return (fire_time - self.world.scenario.begin + schedule.delay).total_seconds() - calm.offset
 
-    def in_force(self, name: str, since: float, until: float) -> list[Schedule | None]:
-        """What the schedule may have been at any moment between these; None when it was perhaps not there."""
+    def in_force(self, name: str, since: float, until: float, *, for_claims: bool = False) -> list[Schedule | None]:
+        """What the schedule may have been at any moment between these; None when it was perhaps not there.
+
+        One that is disabled claims nothing, and yet it says what becomes of the claims that a process left behind.
+        """
         found: list[Schedule | None] = []
         end = inf
         for apply in reversed(self.world.applies):  # each may be so from its beginning till a later one is for sure
             if apply.true <= until and end >= since:
                 schedule = apply.schedules.schedules.get(name)
-                found.append(schedule if schedule is not None and schedule.enabled else None)
+                counts = schedule is not None and (schedule.enabled or for_claims)
+                found.append(schedule if counts else None)
             if not apply.refused:
                 end = apply.done
         return found
