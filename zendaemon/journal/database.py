@@ -151,12 +151,17 @@ def connect(url: str, *, read_only: bool = False) -> Engine:
 
 
 def make_new(path: Path) -> None:
-    """Make a journal where there is none, whole or not at all. Raises JournalError for an empty file in its place."""
+    """Make a journal where there is none, whole or not at all.
+
+    Raises JournalError for an empty file in its place, or one that was cut and has no log beside it that mends it.
+    """
+    log = path.with_name(path.name + "-wal")
     if path.exists():
         if path.is_file() and path.stat().st_size == 0:
             raise JournalError(f"the journal {path} is empty", hint="see docs/journal.md for restoring it")
+        if path.is_file() and not (log.exists() and log.stat().st_size) and _ends_within_page(path):
+            raise JournalError("the journal is damaged: its end is missing", hint=_way_out(path))
         return
-    log = path.with_name(path.name + "-wal")
     if log.exists() and log.stat().st_size:
         raise JournalError(
             f"{path} is gone, and {log} is there", hint="see docs/journal.md, When its files are deleted"
@@ -177,18 +182,30 @@ def make_new(path: Path) -> None:
         os.close(folder)
 
 
+def _ends_within_page(path: Path) -> bool:
+    """SQLite reads what is missing as zeros, and may not notice. Its file format has the size of a page at byte 16."""
+    with path.open("rb") as file:
+        head = file.read(18)
+    size = int.from_bytes(head[16:18])
+    return (
+        head.startswith(b"SQLite format 3") and size > 0 and path.stat().st_size % (65_536 if size == 1 else size) > 0
+    )
+
+
 def migrate(engine: Engine) -> None:
     """Look for damage, and bring the tables to this version's. Raises JournalError with the way out."""
     try:
         with engine.begin() as connection:
             if (found := connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()) != "ok":
-                raise JournalError(f"the journal is damaged: {' '.join(str(found).split())}", hint=_way_out(engine))
+                raise JournalError(
+                    f"the journal is damaged: {' '.join(str(found).split())}", hint=_way_out(engine.url.database)
+                )
             if not _is_newest(connection):
                 _upgrade(connection)
     except OperationalError as error:
-        raise JournalError(f"the journal cannot be written: {error.orig}", hint=_way_out(engine)) from None
+        raise JournalError(f"the journal cannot be written: {error.orig}", hint=_way_out(engine.url.database)) from None
     except DBAPIError as error:
-        raise JournalError(f"the journal cannot be read: {error.orig}", hint=_way_out(engine)) from None
+        raise JournalError(f"the journal cannot be read: {error.orig}", hint=_way_out(engine.url.database)) from None
 
 
 def _is_newest(connection: Connection) -> bool:
@@ -214,8 +231,7 @@ def _upgrade(connection: Connection) -> None:
         ) from None
 
 
-def _way_out(engine: Engine) -> str:
-    path = engine.url.database
+def _way_out(path: Path | str | None) -> str:
     return f"see docs/journal.md for restoring {path}; it is never replaced by an empty one on its own"
 
 
