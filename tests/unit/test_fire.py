@@ -15,6 +15,7 @@ from zendaemon.core.fire import (
     TRANSITIONS,
     Fire,
     FireState,
+    changed,
     fire_key,
     instant_text,
     lateness,
@@ -31,6 +32,14 @@ FIRE = Fire(schedule="nightly", fire_time=TIME)
 def schedule(timezone: str = "UTC", name: str = "nightly", **config: Any) -> Schedule:  # noqa: ANN401 - as in a file
     keys = {"name": name, "snapshot": "prod", "cron": "0 * * * *", "timezone": timezone, "config": config}
     return Schedule.model_validate(keys)
+
+
+def test_a_changed_fire_is_what_replace_makes_of_it() -> None:
+    made = changed(FIRE, state=FireState.STARTED, run_id="1")
+    assert made == replace(FIRE, state=FireState.STARTED, run_id="1")
+    assert FIRE.state is FireState.CLAIMED
+    with pytest.raises(TypeError, match="runid"):
+        changed(FIRE, runid="1")
 
 
 def test_the_key_of_a_fire_never_changes() -> None:

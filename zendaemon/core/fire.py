@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -122,8 +122,16 @@ class Fire:
         return self.state is not FireState.CLAIMED
 
 
+_NAMES = frozenset(field.name for field in fields(Fire))
+
+
 def changed(fire: Fire, **values: object) -> Fire:
-    """A copy with some values changed, in a tenth of the time of dataclasses.replace: each step of a fire makes one."""
+    """A copy with some values changed, in a fraction of the time of dataclasses.replace: each step of a fire makes one.
+
+    Raises TypeError for a name that is none of Fire's.
+    """
+    if not values.keys() <= _NAMES:
+        raise TypeError(f"a fire has no {sorted(values.keys() - _NAMES)}")
     made = object.__new__(Fire)
     made.__dict__.update(fire.__dict__, **values)
     return made
