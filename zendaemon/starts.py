@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -75,12 +76,13 @@ class Starts:
             plain = made.fire_time == fire.fire_time and not fire.manual and not fire.earlier_runs
             if plain and made.start.run_name == fire.run_name:
                 return made.start
-        name = fire.run_name or ""
         try:
-            config = run_config(schedule, fire.fire_time, name)
+            return self._start(schedule, resolved, fire.fire_time, fire.run_name or "", fire.start_key)
         except ValueError as error:
             raise Rejected(str(error)) from None
-        return self._server.ready(resolved, config, schedule.tags, fire.start_key)
+
+    def _start(self, schedule: Schedule, resolved: Resolved, fire_time: datetime, name: str, key: UUID) -> Start:
+        return self._server.ready(resolved, run_config(schedule, fire_time, name), schedule.tags, key)
 
     def expect(self, at: datetime, names: Collection[str]) -> None:
         """These schedules are due at `at`, jitter included."""
@@ -92,26 +94,25 @@ class Starts:
         while True:
             await self._told.wait()
             self._told.clear()
-            late = self._now() - _KEPT
-            self._made = {name: made for name, made in self._made.items() if made.at >= late}
-            count, until = 0, self._now()
-            while self._soon:
-                at, names = self._soon.popleft()
-                await self._make(at, names)
-                count, until = count + len(names), max(until, at)
-            await self._warm(min(count, self._queue.room), (until - self._now()).total_seconds())
+            try:
+                await self._make_ready()
+            except Exception:
+                log.exception("engine.error")
 
-    async def _warm(self, count: int, seconds: float) -> None:
-        """Have connections at hand until then, where the server takes starts."""
-        if count <= 0 or seconds <= 0:
-            return
-        try:
-            async with asyncio.timeout(seconds):
-                await self._server.warm(count, seconds)
-        except (ServerError, TimeoutError):
-            return
-        except Exception:
-            log.exception("engine.error")
+    async def _make_ready(self) -> None:
+        """What is to be sent; then what it is sent with, where the server takes starts."""
+        late = self._now() - _KEPT
+        self._made = {name: made for name, made in self._made.items() if made.at >= late}
+        count, until = 0, self._now()
+        while self._soon:
+            at, names = self._soon.popleft()
+            await self._make(at, names)
+            count, until = count + len(names), max(until, at)
+        count, seconds = min(count, self._queue.room), (until - self._now()).total_seconds()
+        if count > 0 and seconds > 0:
+            with suppress(ServerError, TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._server.warm(count, seconds)
 
     async def _make(self, at: datetime, names: Collection[str]) -> None:
         """Until it is time, or there are enough."""
@@ -127,12 +128,7 @@ class Starts:
             if schedule is None or resolved is None:
                 continue
             fire_time = at - schedule.delay
-            try:
-                config = run_config(schedule, fire_time, run_name(schedule, fire_time))
-                start = self._server.ready(resolved, config, schedule.tags, fire_key(name, fire_time))
-            except ValueError:
-                continue
-            except Exception:
-                log.exception("engine.error", schedule=name)
-                continue
-            self._made[name] = _Made(schedule, resolved, fire_time, at, start)
+            with suppress(ValueError):
+                run = run_name(schedule, fire_time)
+                start = self._start(schedule, resolved, fire_time, run, fire_key(name, fire_time))
+                self._made[name] = _Made(schedule, resolved, fire_time, at, start)
