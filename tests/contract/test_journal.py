@@ -277,6 +277,30 @@ async def test_a_second_owner_is_refused_and_told_who_the_first_is(path: Path) -
         assert await journal.claim([FIRE], {}) == [FIRE]
 
 
+@pytest.mark.parametrize("missing", [1, 100, 4095])
+async def test_a_file_without_its_end_is_refused(path: Path, missing: int) -> None:
+    """Which SQLite itself may not notice; unless a log is beside it, which may have what is missing."""
+    async with opened(path) as journal:
+        await journal.claim([FIRE], {})
+    content = path.read_bytes()[:-missing]
+    path.write_bytes(content)
+    with pytest.raises(JournalError, match=r"end is missing; .*restoring .*journal\.db; it is never replaced"):
+        Journal.open(url(path))
+    assert path.read_bytes() == content
+
+
+async def test_a_file_whose_end_is_in_the_log_beside_it_is_used(path: Path) -> None:
+    """As a copy of both that was made while a checkpoint was on its way."""
+    async with opened(path) as journal:
+        await journal.claim([FIRE], {})
+        copies = {file: file.read_bytes() for file in (path, path.with_name(path.name + "-wal"))}
+    for file, content in copies.items():
+        file.write_bytes(content if file != path else content + b"half a page")
+    async with opened(path):
+        pass
+    assert list(read_history(url(path))) == [FIRE]
+
+
 async def test_the_right_to_write_ends_with_close(path: Path) -> None:
     for _ in range(2):
         async with opened(path):
