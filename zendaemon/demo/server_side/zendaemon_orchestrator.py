@@ -36,7 +36,8 @@ class DemoOrchestrator(BaseOrchestrator):  # type: ignore[misc]
     """The server marks a run as `stopping` before it comes here, and as `stopped` once each of its steps has ended."""
 
     def get_orchestrator_run_id(self) -> str:
-        raise NotImplementedError
+        """Asked by the code of a step while it runs; nothing of these runs is ever run."""
+        raise RuntimeError("the demo's orchestrator runs no code that could ask for its run's id")
 
     def _stop_run(self, run: Any, graceful: bool = False) -> None:  # noqa: ANN401, ARG002, FBT001, FBT002 - as zenml has it
         behaviour = json.loads(Path(os.environ["ZENDAEMON_DEMO_WORKLOAD"]).read_text(encoding="utf-8"))
