@@ -386,7 +386,7 @@ async def test_failing_logins_whose_answers_repeat_the_key(program: Callable[...
 async def test_a_start_that_is_refused_repeating_the_token(program: Callable[..., Program]) -> None:
     """Also an expired token, one that is renewed, and a 500 that shows the server's memory."""
     async with StandIn() as standin:
-        given = program(ZENDAEMON_SERVER_URL=standin.url, ZENDAEMON_API_KEY=API_KEY)
+        given = program(ZENDAEMON_SERVER_URL=standin.url, ZENDAEMON_API_KEY=API_KEY, ZENDAEMON_SETTLE_AFTER="1s")
         given.schedule(snapshot="training-prod")
         standin.script(EXPIRED)
 
