@@ -222,7 +222,7 @@ class Engine:
         behind, known, enough = set[str](), self.schedules.schedules, _FIRST_CLAIMS
         for name in sorted((name for name in names if name in known and name in self.marks), key=self._turn):
             schedule = known[name]
-            if name in self._behind - closing and self._attempts.has_waiting(_BACKLOG - len(planned)):
+            if name in self._behind and name not in closing and self._attempts.has_waiting(_BACKLOG - len(planned)):
                 behind.add(name)
                 continue
             try:
@@ -234,12 +234,12 @@ class Engine:
                 planned.extend(decided.fires)
                 watermarks[name] = decided.watermark
             behind.update([name] if decided.more else [])
-            if decided.held:
-                self._runs.hurry(self.activity.hold(schedule))
+            self._runs.hurry(self.activity.hold(schedule) if decided.held else ())
             if len(planned) >= enough:
                 await self._claim(planned, watermarks, known)
-                await asyncio.sleep(0)  # what may be started at once is
                 planned, watermarks, enough = [], {}, _CLAIMS
+                for _ in range(2):  # what may be started at once is begun in one turn, and sent in the next
+                    await asyncio.sleep(0)
         if watermarks:
             await self._claim(planned, watermarks, known)
         return behind
