@@ -19,7 +19,6 @@ from zendaemon import starts
 from zendaemon.core import retry
 from zendaemon.core.errors import (
     NameTaken,
-    ServerError,
     Unavailable,
     Uncertain,
     Unresolved,
@@ -27,11 +26,12 @@ from zendaemon.core.errors import (
 )
 from zendaemon.core.fire import Fire, FireState, Reason, changed, lateness, not_again
 from zendaemon.core.ownership import Clocks, Foreign, foreign, settles_in
-from zendaemon.core.work import Work, may_have_run, rank, started
+from zendaemon.core.work import Lapsed, NotSettled, Work, may_have_run, rank, started
 from zendaemon.events import Observers, Posting, fire_values, say_closed, say_retry, say_run_again
 from zendaemon.gates import Shut, Wait
-from zendaemon.queue import Queue
+from zendaemon.queue import Queue, Rest
 from zendaemon.records import Records
+from zendaemon.removed import Removed
 from zendaemon.starts import Starts
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from zendaemon.gates import Gates
     from zendaemon.journal import Journal
     from zendaemon.targets import Targets
-    from zendaemon.zenml import Start
+    from zendaemon.zenml import Answer, Start
 
 log = structlog.get_logger()
 
@@ -53,7 +53,6 @@ _LOOK_AGAIN = 5.0
 _AFTER_ERROR = 30.0
 _BEHIND_OTHERS = 0.05
 _DEADLINES = 1000
-_REMOVED_AT_ONCE = 4
 _PAUSED = retry.GiveUp(FireState.SKIPPED, Reason.PAUSED)
 
 
@@ -67,21 +66,11 @@ class Server(starts.Server, Protocol):
     @property
     def skew_within(self) -> timedelta: ...
 
-    async def start(self, start: Start) -> Run: ...
+    async def send(self, start: Start) -> Answer: ...
+
+    def started(self, start: Start, answer: Answer) -> Run: ...
 
     async def find_run(self, name: str, project: str | None) -> Run | None: ...
-
-
-class _NotSettled(Exception):
-    """What the server says now may change within these seconds: a lost request may still make a run."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__("what the server says of the run may change yet")
-        self.seconds = seconds
-
-
-class _Lapsed(Exception):
-    """The server has no such run, and the fire is not to be started: its window is closed, or it is paused."""
 
 
 class Attempts:
@@ -113,10 +102,10 @@ class Attempts:
         self._asking: set[asyncio.Task[None]] = set()
         self._deadlines: list[datetime] = []
         self._again: dict[UUID, bool] = {}
-        self._removed = asyncio.Semaphore(_REMOVED_AT_ONCE)
+        self._removed = Removed(server, self._clocks)
         self._records = Records(journal, self._closed, lambda: self.queue.hurries)
         self.queue = Queue(
-            self._guarded,
+            lambda work: self._guarded(work, self._attempt(work)),
             rank,
             now=now,
             max_concurrency=max_concurrency,
@@ -172,12 +161,12 @@ class Attempts:
             lapsed = True
         if lapsed:
             for work in self.queue.take(lambda work: not work.ask_first and now >= work.deadline):
-                self._aside(self._guarded(work))
+                self._aside(self.queue.do(work))
 
     def skip_paused(self) -> None:
         """Close what waits for its turn, was never sent, and is paused now."""
         for work in self.queue.take(lambda work: not work.ask_first and self._follow_pause(work)):
-            self._aside(self._guarded(work))
+            self._aside(self.queue.do(work))
 
     def _follow_pause(self, work: Work) -> bool:
         """Whether it is paused now; `end` says so as long as that lasts."""
@@ -200,43 +189,56 @@ class Attempts:
     def _later(self, seconds: float, work: Work) -> None:
         self.queue.later(seconds, work, work.order or 0)
 
-    async def _guarded(self, work: Work) -> None:
+    async def _guarded(self, work: Work, doing: Coroutine[None, None, Rest | None]) -> Rest | None:
         """An attempt that meets a fault of ours is uncertain: the fire is kept, and the server asked about it."""
         try:
-            await self._attempt(work)
+            return await doing
         except Exception:
             work.ask_first = True
             self._later(_AFTER_ERROR, work)
             log.exception("engine.error", **fire_values(work.fire))
+            return None
 
-    async def _attempt(self, work: Work) -> None:
+    async def _attempt(self, work: Work) -> Rest | None:
+        """Until the server has answered; the rest is what to do with that."""
         if not self._records.writable.is_set():
             await self._records.writable.wait()
         now = self._now()
         if now >= work.deadline and not work.ask_first:
             await self._give_up(work, retry.lapsed(work.failure, work.tried))
-            return
+            return None
         if self._follow_pause(work) and not work.ask_first:
             await self._give_up(work, _PAUSED)
-            return
+            return None
         if work.fire.lateness_seconds is None:
             work.fire = changed(work.fire, lateness_seconds=lateness(work.asked_for_at, now))
         begin = asyncio.get_running_loop().time()
         try:
-            run = await self._start_or_find(work)
-        except _NotSettled as wait:
+            found = await self._start_or_find(work)
+        except NotSettled as wait:
             work.in_vain_at = 0.0
             self._later(wait.seconds, work)
-        except _Lapsed:
+        except Lapsed:
             await self._give_up(work, work.end or retry.lapsed(work.failure, work.tried))
         except ZendaemonError as failure:
             await self._after(work, failure)
         else:
-            self.queue.answered(asyncio.get_running_loop().time() - begin)
-            await self._close(work.fire, **started(run))
+            took, at = asyncio.get_running_loop().time() - begin, self._now()
+            return lambda: self._guarded(work, self._read(work, found, took, at))
+        return None
 
-    async def _start_or_find(self, work: Work) -> Run:
-        """One POST, or the run that an earlier one made."""
+    async def _read(self, work: Work, found: Run | Callable[[], Run], took: float, at: datetime) -> None:
+        """Close with the run that was found `at` this instant, after so many seconds."""
+        try:
+            run = found() if callable(found) else found
+        except ZendaemonError as failure:
+            await self._after(work, failure)
+        else:
+            self.queue.answered(took)
+            await self._close(work.fire, at, **started(run))
+
+    async def _start_or_find(self, work: Work) -> Run | Callable[[], Run]:
+        """The run that an earlier POST made, or what reads the answer to one more."""
         fire = work.fire
         work.asking = True
         try:
@@ -265,8 +267,9 @@ class Attempts:
             self._check_lost(work)
         work.asking = False
         work.fire = changed(fire, attempts=fire.attempts + 1)
-        with Posting(work.fire, self.observer, self._elapsed):
-            return await self._server.start(start)
+        with Posting(work.fire, self.observer, self._elapsed) as posting:
+            answer = await self._server.send(start)
+        return lambda: posting.read(lambda: self._server.started(start, answer))
 
     async def _find(self, work: Work, project: str | None) -> Run | None:
         """The run that an earlier POST made. Without one, it need not be asked for again if none can come any more."""
@@ -276,22 +279,22 @@ class Attempts:
         return run
 
     async def _pass_gates(self, work: Work, resolved: Resolved) -> None:
-        """Raise _NotSettled while the fire is to wait, or a lost request may have made its run; then _Lapsed."""
+        """Raise NotSettled while the fire is to wait, or a lost request may have made its run; then Lapsed."""
         match await self._gates.verdict(work, resolved):
             case Wait(seconds, why):
                 work.failure = why
-                raise _NotSettled(seconds)
+                raise NotSettled(seconds)
             case Shut(end, why):
                 work.end, work.failure = end, why
                 self._check_lost(work)
 
     def _check_lost(self, work: Work) -> None:
-        """Of a run that was not there: raise _NotSettled while it may have come since, then _Lapsed if late."""
+        """Of a run that was not there: raise NotSettled while it may have come since, then Lapsed if late."""
         if work.ask_first:
             left = work.settle_at - asyncio.get_running_loop().time()
-            raise _NotSettled(min(_LOOK_AGAIN, max(0.05, left)))
+            raise NotSettled(min(_LOOK_AGAIN, max(0.05, left)))
         if work.end is not None or self._now() >= work.deadline:
-            raise _Lapsed
+            raise Lapsed
 
     def _check_ours(self, work: Work, run: Run, resolved: Resolved) -> None:
         """Raise NameTaken, with the run's id, when the run of that name cannot be this fire's."""
@@ -299,29 +302,17 @@ class Attempts:
             raise Foreign(why)
 
     def _check_settled(self, run: Run) -> None:
-        """Raise _NotSettled while the server may still take the run back."""
+        """Raise NotSettled while the server may still take the run back."""
         if seconds := settles_in(run, self._clocks()):
-            raise _NotSettled(seconds)
+            raise NotSettled(seconds)
 
     def _clocks(self) -> Clocks:
         return Clocks(self._now(), self._elapsed(), self._server.skew, self._server.skew_within)
 
     async def _settle_removed(self, fire: Fire, settle_at: float) -> None:
-        while True:
-            try:
-                async with self._removed:
-                    run = await self._server.find_run(fire.run_name or "", fire.project)
-                if run is not None:
-                    self._check_settled(run)
-                    break
-            except (ServerError, _NotSettled) as error:
-                log.debug("fire.uncertain", **fire_values(fire), error=str(error))
-            else:
-                if asyncio.get_running_loop().time() >= settle_at:
-                    break
-            await asyncio.sleep(_LOOK_AGAIN)
+        run = await self._removed.run(fire, settle_at)
         gone = {"state": FireState.FAILED, "reason": Reason.REMOVED}
-        await self._close(fire, **(gone if run is None else started(run)))
+        await self._close(fire, self._now(), **(gone if run is None else started(run)))
 
     async def _after(self, work: Work, failure: ZendaemonError) -> None:
         """Retry, ask or give up, as core.retry decides."""
@@ -380,11 +371,11 @@ class Attempts:
 
     async def _give_up(self, work: Work, decision: retry.GiveUp) -> None:
         message = str(work.failure) if work.failure is not None else None
-        await self._close(work.fire, state=decision.state, reason=decision.reason, message=message)
+        await self._close(work.fire, self._now(), state=decision.state, reason=decision.reason, message=message)
 
-    async def _close(self, fire: Fire, **end: object) -> None:
+    async def _close(self, fire: Fire, at: datetime, **end: object) -> None:
         """Have the end of a fire recorded; that is not waited for."""
-        fire = changed(fire, **end, decided_at=self._now())
+        fire = changed(fire, **end, decided_at=at)
         if fire.earlier_runs:
             self._again[fire.key] = fire.state is FireState.STARTED
             if not self._again[fire.key]:

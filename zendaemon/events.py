@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import structlog
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from zendaemon.core.fire import Fire
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 Tell = Callable[[Alert], None]
 """Takes an alert on its way to whoever wants to be told; returns at once and never raises."""
@@ -103,22 +105,41 @@ class Observers(Observer):
 
 
 class Posting:
-    """One POST, as a context: tells that it begins, what became of it, and after how many seconds of `elapsed`."""
+    """One POST, as a context: tells that it begins, and that it failed. `read` tells what an answer was.
 
-    __slots__ = ("_began", "_elapsed", "_fire", "_observer")
+    Seconds of `elapsed` are those until the answer.
+    """
+
+    __slots__ = ("_began", "_elapsed", "_fire", "_observer", "_seconds")
 
     def __init__(self, fire: Fire, observer: Observer, elapsed: Callable[[], float]) -> None:
         self._fire = fire
         self._observer = observer
         self._elapsed = elapsed
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self._observer.posting(self._fire)
         self._began = self._elapsed()
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, failure: BaseException | None, _: object) -> None:
-        outcome = Outcome.STARTED if kind is None else outcome_of(failure)
-        self._observer.posted(self._fire, outcome, self._elapsed() - self._began)
+        self._seconds = self._elapsed() - self._began
+        if kind is not None:
+            self._tell(failure)
+
+    def read(self, answered: Callable[[], T]) -> T:
+        """What was answered. Raises what reading it raises; either is told as what became of the POST."""
+        try:
+            found = answered()
+        except BaseException as failure:
+            self._tell(failure)
+            raise
+        self._tell(None)
+        return found
+
+    def _tell(self, failure: BaseException | None) -> None:
+        outcome = Outcome.STARTED if failure is None else outcome_of(failure)
+        self._observer.posted(self._fire, outcome, self._seconds)
 
 
 def outcome_of(failure: BaseException | None) -> Outcome:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import deque
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -20,7 +22,7 @@ from zendaemon.core.pacing import Pace
 from zendaemon.events import Tell, tell_nobody
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Iterator
     from datetime import datetime, timedelta
     from random import Random
 
@@ -31,14 +33,22 @@ log = structlog.get_logger()
 T = TypeVar("T")
 Rank = tuple[float, int, float, float]
 """The lower goes first."""
+Rest = Callable[[], Coroutine[None, None, object]]
+"""What is left to do of an attempt that was answered; like an attempt, it must not raise."""
+
+_RESTS, _PUT_OFF = 1000, 0.25
+"""So many rests may be put off, for so many seconds; each is a claim that a crash leaves behind."""
+_AT_ONCE = 10
 
 
 class Queue(Generic[T]):
-    """Begins what is pushed by rank, then in the order of arrival. `begin` is one attempt; it must not raise."""
+    """Begins what is pushed by rank, then in the order of arrival. `begin` is one attempt; it must not raise. What it
+    returns is done at once, or a moment later while the time is short for those that are to begin.
+    """
 
     def __init__(
         self,
-        begin: Callable[[T], Coroutine[None, None, None]],
+        begin: Callable[[T], Coroutine[None, None, Rest | None]],
         rank: Callable[[T], Rank],
         *,
         now: Callable[[], datetime],
@@ -53,6 +63,8 @@ class Queue(Generic[T]):
         self._heap: list[tuple[Rank, int, T]] = []
         self._order = count()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._rests: deque[Rest] = deque()
+        self._resting: asyncio.Task[None] | None = None
         self._sleeping: set[asyncio.TimerHandle] = set()
         self._opens_at = 0.0
         self._gate: asyncio.TimerHandle | None = None
@@ -125,10 +137,11 @@ class Queue(Generic[T]):
         for timer in (*self._sleeping, self._gate):
             if timer is not None:
                 timer.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=limit.total_seconds())
-        left = self.waiting + self.in_flight
-        for task in self._tasks:
+        tasks = self._tasks if self._resting is None else {*self._tasks, self._resting}
+        if tasks:
+            await asyncio.wait(tasks, timeout=limit.total_seconds())
+        left = self.waiting + self.in_flight + len(self._rests)
+        for task in tasks:
             task.cancel()
         return left
 
@@ -203,9 +216,41 @@ class Queue(Generic[T]):
 
     async def _work(self, item: T) -> None:
         """One after the other, as long as there is room: a task for each would take its time."""
-        await self._begin(item)
+        await self.do(item)
         while self._may_begin(beside=len(self._tasks) - 1):
-            await self._begin(self._first())
+            await self.do(self._first())
+
+    async def do(self, item: T) -> None:
+        """One attempt, whole."""
+        rest = await self._begin(item)
+        if rest is None:
+            return
+        if not self._puts_off:
+            await rest()
+            return
+        self._rests.append(rest)
+        if self._resting is None or self._resting.done():
+            self._resting = asyncio.get_running_loop().create_task(self._do_rests())
+
+    @property
+    def _puts_off(self) -> bool:
+        """Whether what is left of attempts waits for those that are to begin: at the full pace alone, which no answer
+        could raise.
+        """
+        return self.hurries and self.pace.limit >= self.pace.most and len(self._rests) < _RESTS
+
+    async def _do_rests(self) -> None:
+        """What was put off, when the hurry is over or it has waited for long."""
+        loop = asyncio.get_running_loop()
+        while self._rests:
+            latest = loop.time() + _PUT_OFF
+            while self._puts_off and loop.time() < latest:  # noqa: ASYNC110 - nobody tells when the hurry ends
+                await asyncio.sleep(_PUT_OFF / 10)
+            for number in range(len(self._rests)):
+                if number % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
+                await self._rests[0]()
+                self._rests.popleft()  # until then it counts as left
 
     def _first(self) -> T:
         return heapq.heappop(self._heap)[-1]

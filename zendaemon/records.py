@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_MOST, _AT_A_TIME = 1500, 500
-"""So many ends may wait for the journal, and be written at a time; each is a claim that a crash leaves behind, to be
-settled by asking."""
+_MOST = 500
+"""So many ends may wait for the journal; each is a claim that a crash leaves behind, to be settled by asking."""
 _DELAY, _CEILING = 1.0, 30.0
 _LATER = 0.25
 _AT_ONCE = 4
@@ -58,20 +57,10 @@ class Records:
         return task
 
     async def _write(self) -> None:
-        """What comes while one commit is under way, or starts have the time, is the next one's."""
+        """What comes while one commit is under way is the next one's."""
         while self._ends:
-            latest = asyncio.get_running_loop().time() + _LATER
-            while len(self._ends) < _MOST - _AT_A_TIME and await self._starts_go_on(latest):
-                pass
-            ends, self._ends = self._ends[:_AT_A_TIME], self._ends[_AT_A_TIME:]
+            ends, self._ends = self._ends, []
             await self._record(ends)
-
-    async def _starts_go_on(self, latest: float) -> bool:
-        """Leave the time to starts that are in a hurry, for a moment; False when there are none, or at `latest`."""
-        if not self._hurried() or asyncio.get_running_loop().time() >= latest:
-            return False
-        await asyncio.sleep(_LATER / 10)
-        return True
 
     async def _record(self, ends: list[Fire]) -> None:
         """As often as it takes; until then the claims stay, and are settled by the next process if need be."""
@@ -104,10 +93,11 @@ class Records:
         """When the starts leave time for it, or have not for long. Also a fault of ours is met again, since nobody else
         would ever close the fire.
         """
-        latest = asyncio.get_running_loop().time() + _LATER
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + _LATER
         for number, fire in enumerate(ends):
-            while await self._starts_go_on(latest):
-                pass
+            while self._hurried() and loop.time() < latest:  # noqa: ASYNC110 - nobody tells when the hurry ends
+                await asyncio.sleep(_LATER / 10)
             try:
                 self._recorded(fire)
             except Exception:

@@ -21,7 +21,7 @@ LAYERS = [
     {"sla"},
     {"engine"},
     {"attempts"},
-    {"records", "gates", "starts"},
+    {"records", "gates", "starts", "removed"},
     {"notify", "targets", "runs", "retention", "timers", "queue", "awake"},
     {"activity", "conditions", "marks", "pauses", "tracing", "timeline"},
     {"events"},

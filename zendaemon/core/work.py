@@ -23,6 +23,18 @@ CLOCK_SET_BACK = timedelta(days=1)
 """The same, of a fire that an earlier process claimed: by so much the clock may have been set back since."""
 
 
+class NotSettled(Exception):
+    """What the server says now may change within these seconds: a lost request may still make a run."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("what the server says of the run may change yet")
+        self.seconds = seconds
+
+
+class Lapsed(Exception):
+    """The server has no such run, and the fire is not to be started: its window is closed, or it is paused."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Work:
     """A fire in hand. Seconds are those of clocks that no change of the wall clock touches.

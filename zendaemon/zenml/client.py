@@ -172,12 +172,19 @@ class ZenML:
         return Start(request, str(config["run_name"]), key)
 
     async def start(self, start: Start) -> Run:
-        """Start a run: one POST.
+        """Start a run: one POST, and what it was answered."""
+        return self.started(start, await self.send(start))
+
+    async def send(self, start: Start) -> Answer:
+        """One POST. Raises Uncertain when a run may have been created."""
+        more = self.start_headers(start.key)
+        return await self._answer(start.request.with_headers(more) if more else start.request)
+
+    def started(self, start: Start, answer: Answer) -> Run:
+        """The run that a start was answered with.
 
         Raises Uncertain when a run may have been created, Rejected when one was that is not what was asked for.
         """
-        more = self.start_headers(start.key)
-        answer = await self._answer(start.request.with_headers(more) if more else start.request)
         run = run_of(self._json(answer, Purpose.START))
         if run is None:
             raise self._clean(unreadable(answer, Purpose.START))
