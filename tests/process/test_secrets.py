@@ -57,7 +57,7 @@ async def run(self, run=Engine.run):
     raise RuntimeError("forced in the engine")
 
 match os.environ["CRASH"]:
-    case "start": ZenML.start = start
+    case "start": ZenML.send = start
     case "login": Auth._form = form
     case "engine": Engine.run = run
 '''
