@@ -234,7 +234,7 @@ class Attempts:
         except ZendaemonError as failure:
             await self._after(work, failure)
         else:
-            self.queue.answered(took)
+            self.queue.answered(took, at)
             await self._close(work.fire, at, **started(run))
 
     async def _start_or_find(self, work: Work) -> Run | Callable[[], Run]:

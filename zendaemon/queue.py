@@ -157,9 +157,11 @@ class Queue(Generic[T]):
             case ServerError() if failure.status is not None:
                 self.answered()
 
-    def answered(self, seconds: float | None = None) -> None:
-        """The server took a start, or answered otherwise as one that is well; in so many seconds, where that counts."""
-        self._reached()
+    def answered(self, seconds: float | None = None, at: datetime | None = None) -> None:
+        """The server took a start, or answered otherwise as one that is well; in so many seconds where that counts, and
+        `at` that instant, else just now.
+        """
+        self._reached(at)
         limit = self.pace.limit
         self.pace = self.pace.answered(seconds, full=bool(self._heap) and len(self._tasks) >= limit)
         self._opens_at = 0.0
@@ -190,13 +192,13 @@ class Queue(Generic[T]):
             log.error("server.unavailable", error=str(failure), waiting=self.waiting + 1)
             self.tell(Alert(kind=AlertKind.UNAVAILABLE, at=self.unavailable_since, text=str(failure)))
 
-    def _reached(self) -> None:
+    def _reached(self, at: datetime | None = None) -> None:
         if self.unavailable_since is not None:
             down_for = asyncio.get_running_loop().time() - self._away_from
             self.unavailable_since = None
             log.info("server.back", down_seconds=round(down_for, 3), waiting=self.waiting)
             text = "the server is back"
-            self.tell(Alert(kind=AlertKind.RECOVERED, of=AlertKind.UNAVAILABLE, at=self._now(), text=text))
+            self.tell(Alert(kind=AlertKind.RECOVERED, of=AlertKind.UNAVAILABLE, at=at or self._now(), text=text))
 
     def _close_gate(self, failure: Unavailable | Uncertain) -> None:
         loop = asyncio.get_running_loop()
