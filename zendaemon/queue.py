@@ -223,7 +223,7 @@ class Queue(Generic[T]):
             await self.do(self._first())
 
     async def do(self, item: T) -> None:
-        """One attempt, whole."""
+        """One attempt; its rest is done here, or put off."""
         rest = await self._begin(item)
         if rest is None:
             return

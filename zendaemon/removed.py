@@ -38,9 +38,7 @@ class Removed:
         self._at_once = asyncio.Semaphore(_AT_ONCE)
 
     async def run(self, fire: Fire, settle_at: float) -> Run | None:
-        """The run of a fire. None when there is none at `settle_at`, a second of the loop, or as soon as the server is
-        there to say so.
-        """
+        """The run of a fire; None when the server has none at `settle_at`, a second of the loop, or later."""
         while True:
             try:
                 async with self._at_once:

@@ -7,6 +7,7 @@ against the other.
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -82,16 +83,15 @@ class Seeder:
         self._release = release(server.version)
         self._http = httpx.Client(base_url=f"{server.url}/api/v1", timeout=120, trust_env=False)
         self._projects: dict[str, str] = {}
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.close)
             login = self._send("POST", "login", data={"username": "default", "password": ""})
             self._http.headers["Authorization"] = f"Bearer {login['access_token']}"
             self._http.cookies.clear()
             self._user: str = self.call("GET", "current-user")["id"]
             if not self._has_projects:
                 self._workspace: str = self.call("GET", "workspaces/default")["id"]
-        except BaseException:
-            self.close()
-            raise
+            undo.pop_all()
 
     def __enter__(self) -> Self:
         return self

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
@@ -127,11 +127,10 @@ class ZenMLServer:
                 pass_fds=[listener.fileno()],
                 start_new_session=True,
             )
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.kill)
             self._wait_until_healthy()
-        except BaseException:
-            self.kill()
-            raise
+            undo.pop_all()
 
     def stop(self) -> None:
         """End the server, first politely, and wait until no process of it is left."""
