@@ -31,6 +31,7 @@ HEAD_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 15
 GRACE_SECONDS = 2
 RETRY_SECONDS = 30.0
+DATE_SECONDS = 1.0
 STALL_SECONDS = 30.0
 """For which an answer may wait for a client to read on."""
 SWITCH_SECONDS = 0.001
@@ -59,7 +60,7 @@ class WebServer:
         if self._server is None:
             self._task.cancel()
         else:
-            self._server.should_exit = True
+            self._server.end()
         with suppress(asyncio.CancelledError):
             await self._task
 
@@ -135,7 +136,22 @@ def _say_unavailable(address: Address, why: str) -> None:
 
 
 class _Server(Server):
-    """Leaves the signals to the daemon."""
+    """Leaves the signals to the daemon, and sleeps while nobody asks."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        self.should_exit = True
+        self._ending.set()
+
+    async def main_loop(self) -> None:
+        """Renew the Date of the answers each second, until the end; uvicorn's looks for that ten times a second."""
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DATE_SECONDS):
+                    await self._ending.wait()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
