@@ -13,11 +13,21 @@ import time
 from pathlib import Path
 
 from bench import zen
-from bench.machine import run
+from bench.machine import Program, run
 from bench.report import Quantity, Table, megabytes
 
 COUNT = 1000
 MODULES = ("zendaemon.cli.run", "zendaemon.cli.version", "zendaemon.cli.check", "zendaemon.cli.next_")
+SETTLED = 45
+"""Seconds until a daemon rests: the first pruning comes 30 s after it is ready."""
+BARE = """
+import asyncio
+async def main():
+    while True:
+        await asyncio.sleep(1)
+asyncio.run(main())
+"""
+"""What a wake costs on this machine, at the same time: that differs by the minute on shared ones."""
 BUDGET = 0.5
 """Seconds of a core that the imports of a command may take, on a machine that does ours in 0.35."""
 
@@ -35,20 +45,20 @@ def idle(home: Path, seconds: float) -> list[Table]:
     zen.write_schedules(home / "schedules", COUNT, lambda n: f'cron: "{n % 60} 2 1 1 *"', files=10)
     with zen.Server(home) as server:
         first, again = ready(home, server), ready(home, server)
-        with zen.daemon(home, server) as program:
+        with zen.daemon(home, server) as program, Program([sys.executable, "-c", BARE], home / "bare.log") as bare:
             program.wait_for("daemon.ready", 60)
-            time.sleep(20)
-            before = program.cost()
+            time.sleep(SETTLED)
+            programs = {"zendaemon": program, "a bare asyncio loop that wakes once a second": bare}
+            before = {name: each.cost() for name, each in programs.items()}
             time.sleep(seconds)
-            cost = program.cost() - before
-    table.add(
-        "zendaemon",
-        {
+            costs = {name: each.cost() - before[name] for name, each in programs.items()}
+    for name, cost in costs.items():
+        cells = {
             "CPU": Quantity(cost.cpu / seconds * 100, "% of a core"),
             "wake-ups a second": Quantity(cost.wakes / seconds, ""),
             "memory": megabytes(cost.now),
-        },
-    )
+        }
+        table.add(name, cells)
     starts = Table(f"`run` to READY with {COUNT:,} schedules", ("CPU", "time"))
     starts.add("with a journal", again)
     starts.add("for the first time", first)

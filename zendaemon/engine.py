@@ -8,7 +8,7 @@ network.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-TICK = 0.5
-"""Seconds between two looks at the clocks."""
+TICK = 0.9
+"""Seconds between two looks at the clocks: what is due after a jump is to start within a second."""
 _JOURNAL_RETRY = 1.0
 _FIRST_CLAIMS, _CLAIMS = 50, 250
 """The fires after which what was planned is claimed: soon, so that the first starts wait for few."""
@@ -91,6 +91,10 @@ class Engine:
     def beat(self) -> float:
         """The monotonic second of the last turn; while the journal is waited for, also that of its last answer."""
         return max(self._beat, self._journal.beat) if self._deciding.locked() else self._beat
+
+    @property
+    def _in_doubt(self) -> bool:
+        return self.marks.in_doubt or self.pauses.in_doubt
 
     def wake(self, names: Iterable[str]) -> None:
         """Have these schedules looked at as soon as may be."""
@@ -163,13 +167,10 @@ class Engine:
         """What was due of these schedules is decided, and nothing else is in the meantime. Raises JournalError."""
         async with self._deciding:
             with self.awake.deciding() as now:
-                if self.marks.in_doubt or self.pauses.in_doubt:
+                if self._in_doubt:
                     await self._look_into_journal()
                 self._behind = self._behind.difference(names).union(await self._decide(names, now))
                 yield now
-
-    def watermark(self, name: str) -> datetime | None:
-        return self.marks.get(name)
 
     async def stop(self) -> None:
         """Decide nothing any more; what is being decided is finished first."""
@@ -180,27 +181,25 @@ class Engine:
         """Decide for ever. A journal that cannot be written stops the deciding, never the task."""
         while True:
             self._go_on()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TICK):
-                    await self._wake.wait()
+            tick = asyncio.get_running_loop().call_later(TICK, self._wake.set)
+            await self._wake.wait()
+            tick.cancel()
+            self._wake.clear()
             now = self.awake.look()
             if self.timers is not None:
                 self.timers.tick(now, self._monotonic())
             self._attempts.lapse()
-            self._woken.update(self.pauses.lapse(now))
-            if released := self.activity.lapse(now):
-                self.wake(released)
-            if self._wake.is_set():
+            self._woken.update(self.pauses.lapse(now), self.activity.lapse(now))
+            if self._woken or self._in_doubt:
                 await self._decide_woken()
             self._beat = self._monotonic()
 
     def _go_on(self) -> None:
         """Look at once at what could not be decided before."""
-        if self.marks.in_doubt or self.pauses.in_doubt or (self._behind and not self._attempts.has_waiting(_BACKLOG)):
+        if self._in_doubt or (self._behind and not self._attempts.has_waiting(_BACKLOG)):
             self.wake(self._behind)
 
     async def _decide_woken(self) -> None:
-        self._wake.clear()
         names, self._woken = self._woken, set()
         try:
             async with self.decided(names):

@@ -330,7 +330,7 @@ class Operations:
 
     def _undecided(self, name: str) -> datetime | None:
         """When the first fire that is not decided yet would be started; None where there is none."""
-        schedule, mark = self._known(name), self._engine.watermark(name)
+        schedule, mark = self._known(name), self._engine.marks.get(name)
         first = schedule.trigger.next_after(mark) if mark is not None else None
         return None if first is None else first + schedule.delay
 

@@ -66,6 +66,8 @@ class Promises(Observer):
         """Look for ever. What came due before the start is decided first."""
         while True:
             await asyncio.sleep(_EVERY)
+            if self._looked and not self._schedules and self._of is self._engine.schedules:
+                continue  # nothing is promised
             try:
                 await self.look()
             except Exception:

@@ -1,7 +1,7 @@
 """The timers: one APScheduler job for each cadence, which says "look at these schedules now" and nothing more.
 
 asyncio's timers run on the monotonic clock, so APScheduler is woken by the wall clock too: `tick` is called at least
-once a second, and after a step of the clock every timer is set anew.
+once a second, and after the clock was set back every timer is set anew.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Cadence = tuple["Trigger", timedelta]
 """What schedules that share a timer have in common: the trigger and the jitter's delay."""
 
-AHEAD = timedelta(seconds=2.5)
+AHEAD = timedelta(seconds=2.9)
 """How long before a wake the schedules are told of that it is for."""
 _TELL_EVERY = 0.25
 _STEP = timedelta(seconds=2)
@@ -106,14 +106,16 @@ class Timers:
             self._scheduler.remove_job(job.id)
 
     def tick(self, now: datetime, monotonic: float) -> None:
-        """Have APScheduler look at the wall clock; after that was set back, set every timer anew."""
+        """Have APScheduler look at the wall clock when a wake is near; set every timer anew after it was set back."""
         last, self._last = self._last, (now, monotonic)
         if last is not None and now - last[0] < timedelta(seconds=monotonic - last[1]) - _STEP:
             for job, _ in self._jobs.values():
                 if self._scheduler.get_job(job.id) is not None:
                     job.reschedule(job.trigger)
-        self._scheduler.wakeup()
-        self._tell_soon(now, monotonic)
+        following = self._store.get_next_run_time()
+        if following is not None and following <= now + AHEAD:
+            self._scheduler.wakeup()
+            self._tell_soon(now, monotonic)
 
     def _tell_soon(self, now: datetime, monotonic: float) -> None:
         """Once for each wake, and not at every look: there may be many."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 import structlog
 from starlette.datastructures import MutableHeaders
 
+from zendaemon import clock
 from zendaemon.web.refusals import Refused
 from zendaemon.web.security import HEADERS, READS, WrongToken
 
@@ -42,6 +44,7 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
+                headers.setdefault("Date", format_datetime(clock.now(), usegmt=True))
             await send(message)
 
         try:
