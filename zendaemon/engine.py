@@ -125,7 +125,7 @@ class Engine:
         self._targets.watch(enabled)
         if self.timers is not None:
             self.timers.set(enabled)
-        self.wake(schedule.name for schedule in enabled)
+        self.wake((*found.added, *found.changed))
         return found
 
     async def _replace(self, new: ScheduleSet, now: datetime) -> Changes:

@@ -82,7 +82,10 @@ class Timers:
         self._scheduler.shutdown(wait=False)
 
     def set(self, schedules: Iterable[Schedule]) -> None:
-        """Have a timer for each cadence of these schedules, and no others. Timers that stay are not touched."""
+        """Have a timer for each cadence of these schedules, and no others. Timers that stay are not touched.
+
+        The schedules of one that is set anew are woken, since it may have been about to go off.
+        """
         wanted: dict[Cadence, set[str]] = defaultdict(set)
         for schedule in schedules:
             wanted[schedule.trigger, schedule.delay].add(schedule.name)
@@ -97,6 +100,7 @@ class Timers:
             if before == names:
                 return
             self._remove(cadence)
+            self._wake(names)
         job = self._scheduler.add_job(self._wake, _CadenceTrigger(*cadence), args=(names,))
         self._jobs[cadence] = job, names
 

@@ -9,6 +9,7 @@ import sqlite3
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -128,7 +129,7 @@ async def test_status_has_the_shape_of_the_commands(world: World) -> None:
     assert answer.json()["counts"] == {"active": 2, "paused": 0, "unresolved": 0, "disabled": 1, "finished": 0}
 
 
-async def test_every_answer_has_the_security_headers(world: World) -> None:
+async def test_every_answer_has_the_security_headers_and_a_date(world: World) -> None:
     async with world.client() as client:
         answers = [
             await client.get("/healthz"),
@@ -139,6 +140,8 @@ async def test_every_answer_has_the_security_headers(world: World) -> None:
     assert [answer.status_code for answer in answers] == [200, 200, 404, 401]
     for answer in answers:
         assert {name: answer.headers[name] for name in security.HEADERS} == security.HEADERS
+        age = datetime.now(UTC) - parsedate_to_datetime(answer.headers["date"])
+        assert timedelta(0) <= age < timedelta(seconds=30)
         assert "server" not in answer.headers
     assert "'unsafe" not in security.HEADERS["Content-Security-Policy"]
 

@@ -279,3 +279,16 @@ async def test_it_looks_by_itself_and_a_fault_of_ours_ends_nothing(
             await until(lambda: it.alerts)
         watching.cancel()
         assert [(alert.kind, alert.of) for alert in it.alerts] == [(AlertKind.RECOVERED, AlertKind.NO_SUCCESS)]
+
+
+async def test_it_looks_again_once_something_is_promised(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zendaemon.sla._EVERY", 0.01)
+    async with watched(world, schedule()) as it:
+        watching = asyncio.create_task(it.promises.run())
+        await until(lambda: it.promises._looked)
+        await it.daemon.engine.apply(loaded(schedule(**STALE)))
+        await until(lambda: it.promises._waiting)
+        world.clock.leap(hours=3)
+        await until(lambda: it.alerts)
+        watching.cancel()
+        assert [(alert.kind, alert.of) for alert in it.alerts] == [(AlertKind.NO_SUCCESS, None)]

@@ -82,6 +82,15 @@ async def test_a_wake_is_told_of_once_and_before() -> None:
     assert timedelta(seconds=1.5) < begin - when <= AHEAD
 
 
+async def test_set_wakes_the_schedules_of_a_timer_that_is_set_anew() -> None:
+    """It may have been about to go off: what it carried till then is looked at."""
+    kept, stays, goes = schedule("kept", every="1h"), schedule("stays", every="2h"), schedule("goes", every="2h")
+    async with running(kept, stays, goes) as (timers, wakes):
+        assert wakes == []
+        timers.set([kept, stays])
+        assert [names for _, names in wakes] == [{"stays"}]
+
+
 async def test_set_keeps_the_jobs_of_unchanged_cadences() -> None:
     kept, gone, grown = schedule("kept", every="1h"), schedule("gone", every="2h"), schedule("grown", every="3h")
     async with running(kept, gone, grown) as (timers, _):

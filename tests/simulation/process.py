@@ -152,6 +152,7 @@ class Timers:
         self._aimed = world.read_clock()
 
     def set(self, schedules: Iterable[Schedule]) -> None:
+        self._look()
         self._schedules = {schedule.name: schedule for schedule in schedules}
         self._aim()
 

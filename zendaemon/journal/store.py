@@ -60,19 +60,20 @@ def sync(
     was set back, where its name has been decided till. One that is gone loses its rule, so that it starts anew when it
     comes back; its fires stay.
     """
-    known = {row.name: row for row in connection.execute(select(schedules))}
+    rows = connection.execute(select(schedules.c.name, schedules.c.rule, schedules.c.watermark))
+    known = {name: (former, mark) for name, former, mark in rows}
     anew = set(restarted)
     watermarks: dict[str, datetime] = {}
     changed = []
     for name, rule in rules.items():
-        row = known.get(name)
-        if row is not None and row.rule == rule and name not in anew:
-            watermarks[name] = row.watermark
+        former, mark = known.get(name, (None, now))
+        if former == rule and name not in anew:
+            watermarks[name] = mark
             continue
-        watermarks[name] = now if row is None else max(now, row.watermark)
+        watermarks[name] = max(now, mark)
         changed.append({"name": name, "rule": rule, "watermark": watermarks[name]})
     _upsert_schedules(connection, changed)
-    gone = [{"gone": name} for name, row in known.items() if name not in rules and row.rule is not None]
+    gone = [{"gone": name} for name, (former, _) in known.items() if name not in rules and former is not None]
     if gone:
         connection.execute(update(schedules).where(schedules.c.name == bindparam("gone")).values(rule=None), gone)
     return watermarks
