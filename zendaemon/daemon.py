@@ -7,6 +7,8 @@ import gc
 import os
 import re
 import signal
+from collections.abc import Sequence
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +24,7 @@ from zendaemon.core.shown import ShownProblem, ShownReload
 from zendaemon.events import Tell, tell_nobody
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Sequence
+    from collections.abc import Callable, Collection, Coroutine
     from datetime import datetime, timedelta
 
     from zendaemon.aftermath import Aftermath
@@ -46,7 +48,7 @@ _RELOADS = 20  # that are remembered
 _EXCERPT = 200
 _SECRET = re.compile(r"(heartbeat_url\W+).*")  # perhaps the URL itself, and not a reference to it
 _NAMED = 5  # problems of a refused reload in its alert
-Said = tuple[Schedule, list[Finding]]  # a schedule, and what was said of it
+Said = tuple[Schedule, date, Sequence[Finding]]  # a schedule, when it was looked at, and what was said of it
 _BREATH = 50  # schedules that findings are looked for in one turn of the loop
 _JOURNAL_CHECK = 10.0  # seconds that a written journal counts as one that can be written
 _GARBAGE = 20_000  # new objects between two looks for garbage; every 700 is a fourteenth of a burst's time
@@ -266,16 +268,18 @@ async def say_findings(
 ) -> None:
     """One event for each finding of `zendaemon check` that was not said of the same schedule before; fills in `said`.
 
-    Time alone brings new ones: the next change of the clock, or a schedule that is over.
+    Time alone brings new ones, the next change of the clock or a schedule that is over: each is looked at once a day.
     """
     for name in said.keys() - schedules.schedules.keys():
         del said[name]
     for count, (name, schedule) in enumerate(schedules.schedules.items()):
         if count % _BREATH == 0:
             await asyncio.sleep(0)  # 100,000 schedules take ten seconds, which fires do not wait for
+        known, day, old = said.get(name, (None, None, ()))
+        if known is schedule and day == now.date():
+            continue
+        old = old if known == schedule else ()
         found = lint(schedule, now, channels)
-        known = said.pop(name, None)
-        old = known[1] if known and known[0] == schedule else []
         place = schedules.places.get(name)
         for finding in found:
             if finding not in old:
@@ -287,8 +291,7 @@ async def say_findings(
                     file=place.file if place else None,
                     line=place.line if place else None,
                 )
-        if found:
-            said[name] = schedule, found
+        said[name] = schedule, now.date(), found or ()
 
 
 def say_problems(error: ZendaemonError) -> None:
