@@ -270,13 +270,14 @@ async def say_findings(
 
     Time alone brings new ones, the next change of the clock or a schedule that is over: each is looked at once a day.
     """
+    today = now.date()
     for name in said.keys() - schedules.schedules.keys():
         del said[name]
     for count, (name, schedule) in enumerate(schedules.schedules.items()):
         if count % _BREATH == 0:
             await asyncio.sleep(0)  # 100,000 schedules take ten seconds, which fires do not wait for
         known, day, old = said.get(name, (None, None, ()))
-        if known is schedule and day == now.date():
+        if known is schedule and day == today:
             continue
         old = old if known == schedule else ()
         found = lint(schedule, now, channels)
@@ -291,7 +292,7 @@ async def say_findings(
                     file=place.file if place else None,
                     line=place.line if place else None,
                 )
-        said[name] = schedule, now.date(), found or ()
+        said[name] = schedule, today, found or ()
 
 
 def say_problems(error: ZendaemonError) -> None:

@@ -83,7 +83,7 @@ def test_buffer_one_over_a_restart(on: On) -> None:
     second = on.runs()[1]
     until(lambda: len(on.daemon.started()) == 2 and not on.daemon.open_claims())
     on.move(second, "failed")
-    until(lambda: len(on.runs()) == 3)
+    until(lambda: len(on.daemon.started()) == 3)
     same_runs(on.daemon.started(), on.runs())
 
 
