@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,26 +102,31 @@ def _run(python: str, module: list[str], progress: Callable[[str], None]) -> Non
     """Run a module to its end, passing every line on; the last ones explain a failure. Ends with us at the latest."""
     environment = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}}
     last: deque[str] = deque(maxlen=LAST_LINES)
-    with subprocess.Popen(
-        [python, str(TETHERED), *module],
-        env=environment,
-        stdin=subprocess.PIPE,  # never written to
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    ) as process:
-        try:
-            for line in process.stdout or ():
-                last.append(line.rstrip())
-                progress(line.rstrip())
-        except BaseException:  # an interrupted installation must not go on in the background
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            raise
+    with (
+        subprocess.Popen(
+            [python, str(TETHERED), *module],
+            env=environment,
+            stdin=subprocess.PIPE,  # never written to
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        ) as process,
+        ExitStack() as undo,
+    ):
+        undo.callback(_kill, process.pid)  # an interrupted installation must not go on in the background
+        for line in process.stdout or ():
+            last.append(line.rstrip())
+            progress(line.rstrip())
+        undo.pop_all()
     if process.returncode:
         raise ZendaemonError(
             "\n".join([f"`{python} -m {' '.join(module)}` failed with exit status {process.returncode}:", *last]),
             hint="the package index must be reachable (or set PIP_INDEX_URL) and the disk have room; then try again",
         )
+
+
+def _kill(group: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
