@@ -17,7 +17,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from zendaemon.core.schedule import Schedule
     from zendaemon.core.trigger import Trigger
@@ -66,7 +66,7 @@ class Timers:
         self._last: tuple[datetime, float] | None = None
         self._told: dict[str, datetime] = {}
         self._told_at = float("-inf")
-        self.soon: Callable[[datetime, frozenset[str]], None] = lambda _, __: None
+        self.soon: Sequence[Callable[[datetime, frozenset[str]], None]] = ()
         self._store = MemoryJobStore()
         self._scheduler = AsyncIOScheduler(
             timezone=UTC,
@@ -129,4 +129,5 @@ class Timers:
         for job in self._store.get_due_jobs(now + AHEAD):
             self._told[job.id] = at = job.next_run_time
             if at > now and told.get(job.id) != at:
-                self.soon(at, *job.args)
+                for tell in self.soon:
+                    tell(at, *job.args)

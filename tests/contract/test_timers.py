@@ -72,7 +72,7 @@ async def test_a_wake_is_told_of_once_and_before() -> None:
         timers,
         wakes,
     ):
-        timers.soon = lambda at, names: told.append((now(), at, names))
+        timers.soon = (lambda at, names: told.append((now(), at, names)),)
         while not wakes:
             timers.tick(now(), time.monotonic())
             await asyncio.sleep(0.05)

@@ -61,6 +61,21 @@ def test_a_stop_drains_the_attempts_in_hand(
         assert not (daemon.state / "control.sock").exists()
 
 
+def test_the_last_moments_before_a_fire_are_used(
+    newest: ZenMLServer, its_seeder: Seeder, tmp_path: Path, unique_name: str
+) -> None:
+    """A question that nothing else needs comes just before the start."""
+    with Line(newest.port) as line:
+        daemon = Daemon(tmp_path, line.url)
+        target = its_seeder.runnable(unique_name).target
+        daemon.write({unique_name: {**target, "every": "5s", "max_runs": 1, "config": model("rf")}})
+        with daemon:
+            until(daemon.started)
+            same_runs(daemon.started(), its_seeder.runs(unique_name))
+        asked = [call.path.rpartition("/")[2] for call in line.calls if call.is_start or "current-user" in call.path]
+        assert asked == ["current-user", "runs"]
+
+
 def test_a_second_signal_stops_at_once(
     newest: ZenMLServer, its_seeder: Seeder, tmp_path: Path, unique_name: str
 ) -> None:

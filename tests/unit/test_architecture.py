@@ -21,7 +21,7 @@ LAYERS = [
     {"sla"},
     {"engine"},
     {"attempts"},
-    {"records", "gates", "starts", "removed"},
+    {"records", "gates", "starts", "removed", "rehearsal"},
     {"notify", "targets", "runs", "retention", "timers", "queue", "awake"},
     {"activity", "conditions", "marks", "pauses", "tracing", "timeline"},
     {"events"},

@@ -20,6 +20,7 @@ from zendaemon.gates import Gates
 from zendaemon.journal import Reader
 from zendaemon.loader import load
 from zendaemon.operations import Operations
+from zendaemon.rehearsal import Rehearsal
 from zendaemon.retention import Retention
 from zendaemon.runs import Runs
 from zendaemon.sla import Promises
@@ -131,6 +132,7 @@ class Heart(NamedTuple):
     attempts: Attempts
     runs: Runs
     aftermath: Aftermath
+    rehearsal: Rehearsal
 
 
 def heart(settings: Settings, client: ZenML, journal: Journal) -> Heart:
@@ -164,8 +166,11 @@ def heart(settings: Settings, client: ZenML, journal: Journal) -> Heart:
     )
     aftermath = Aftermath(engine, attempts, journal, now=clock.now)
     aftermath.connect(runs, gates)
-    runs.schedule_of = attempts.starts.schedule_of = lambda name: engine.schedules.schedules.get(name)  # noqa: PLW0108 - a reload replaces them
-    return Heart(engine, targets, attempts, runs, aftermath)
+    rehearsal = Rehearsal(client, journal, attempts.queue, clock.now)
+    rehearsal.turn = lambda: engine.wake(())
+    for each in (runs, attempts.starts, rehearsal):
+        each.schedule_of = lambda name: engine.schedules.schedules.get(name)  # noqa: PLW0108 - a reload replaces them
+    return Heart(engine, targets, attempts, runs, aftermath, rehearsal)
 
 
 def daemon(
@@ -176,13 +181,13 @@ def daemon(
     tracing: Tracing | None = None,
 ) -> tuple[Daemon, Operations]:
     """The daemon, ready to run, and what operators may ask of it."""
-    engine, targets, attempts, runs, aftermath = heart(settings, client, journal)
+    engine, targets, attempts, runs, aftermath, rehearsal = heart(settings, client, journal)
     promises = Promises(engine, journal, now=clock.now, skew=lambda: client.skew)
     people = People(settings, journal, engine, metrics)
     asked = (each for each in (metrics, tracing) if each is not None)
     attempts.observer = runs.observer = Observers(promises, *asked, *people.observers)
     timers = engine.timers = Timers(engine.wake)
-    timers.soon = attempts.starts.expect
+    timers.soon = (attempts.starts.expect, rehearsal.expect)
     made = Daemon(
         engine=engine,
         aftermath=aftermath,
@@ -203,6 +208,7 @@ def daemon(
         each.tell = people.alarms.tell
     aftermath.tell = people.tell_of_aftermath
     people.join(made)
+    made.beside = (*made.beside, ("rehearsal", rehearsal.run))
     reader = Reader(settings.journal_url())
     operations = Operations(
         engine=engine,

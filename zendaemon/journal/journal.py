@@ -95,6 +95,15 @@ class Journal:
         """See store.claim."""
         return await self._call(lambda connection: store.claim(connection, planned, watermarks))
 
+    async def rehearse(self, planned: Sequence[Fire], watermarks: Mapping[str, datetime]) -> None:
+        """A claim that is taken back: nothing of it is written."""
+
+        def claim_and_undo(connection: Connection) -> None:
+            store.claim(connection, planned, watermarks)
+            connection.rollback()
+
+        await self._call(claim_and_undo)
+
     async def watermarks(self) -> dict[str, datetime]:
         return await self._call(store.watermarks)
 
