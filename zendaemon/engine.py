@@ -17,7 +17,7 @@ import structlog
 from zendaemon.awake import Awake, say_behind
 from zendaemon.core.changes import Changes, changes
 from zendaemon.core.errors import JournalError, ZendaemonError
-from zendaemon.core.fire import FireState, by_hand
+from zendaemon.core.fire import Fire, FireState, by_hand
 from zendaemon.core.planning import Standing, plan, rule_text
 from zendaemon.core.run import TERMINAL
 from zendaemon.core.schedule import Schedule, ScheduleSet
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from zendaemon.activity import Activity
     from zendaemon.attempts import Attempts
-    from zendaemon.core.fire import Fire
     from zendaemon.journal import Journal
     from zendaemon.runs import Runs
     from zendaemon.targets import Targets
@@ -216,16 +215,15 @@ class Engine:
         In the order of the queue, equals by name, so that everyone can tell it. The triggers of those in `closing` go
         at `now`. Returns those of which only the oldest fires were decided: a long catch-up is done in slices.
         """
-        planned: list[Fire] = []
-        watermarks: dict[str, datetime] = {}
+        planned, watermarks = list[Fire](), dict[str, datetime]()
         behind, known, enough = set[str](), self.schedules.schedules, _FIRST_CLAIMS
-        for name in sorted((name for name in names if name in known and name in self.marks), key=self._turn):
+        for name in self.in_turn(names):
             schedule = known[name]
             if name in self._behind and name not in closing and self._attempts.has_waiting(_BACKLOG - len(planned)):
                 behind.add(name)
                 continue
             try:
-                decided = plan(schedule, self._standing(schedule), now, closing=name in closing, limit=_SLICE)
+                decided = plan(schedule, self.standing(schedule), now, closing=name in closing, limit=_SLICE)
             except Exception:
                 log.exception("engine.error", schedule=name)
                 continue
@@ -243,10 +241,12 @@ class Engine:
             await self._claim(planned, watermarks, known)
         return behind
 
-    def _turn(self, name: str) -> tuple[bool, int, float, str]:
+    def in_turn(self, names: Iterable[str]) -> list[str]:
         """Those on time by priority; then those that are behind, by that and by what is the oldest to decide."""
-        since = self.marks[name].timestamp() if name in self._behind else 0.0
-        return name in self._behind, -self.schedules.schedules[name].priority, since, name
+        known, marks = self.schedules.schedules, self.marks
+        some = [name for name in names if name in known and name in marks]
+        since = {name: marks[name].timestamp() for name in self._behind.intersection(some)}
+        return sorted(some, key=lambda name: (name in since, -known[name].priority, since.get(name, 0.0), name))
 
     async def _claim(self, fires: Sequence[Fire], marks: Mapping[str, datetime], known: Mapping[str, Schedule]) -> bool:
         """Claim, and hand over what was not in the journal before; whether there was any."""
@@ -265,7 +265,7 @@ class Engine:
                 else:
                     self._attempts.submit(fire, schedule)  # it was in nobody's hands, so nothing was sent
 
-    def _standing(self, schedule: Schedule) -> Standing:
+    def standing(self, schedule: Schedule) -> Standing:
         name, activity = schedule.name, self.activity
         claimed, running = activity.will_run(name), self._now() < activity.ends(schedule)
         runs = activity.runs(name) if schedule.max_runs else 0

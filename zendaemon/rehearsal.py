@@ -16,28 +16,27 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from zendaemon.core.errors import JournalError, ServerError
-from zendaemon.core.planning import Standing, plan
+from zendaemon.core.planning import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
 
     from zendaemon.core.fire import Fire
-    from zendaemon.core.schedule import Schedule
+    from zendaemon.engine import Engine
     from zendaemon.journal import Journal
     from zendaemon.queue import Queue
 
 log = structlog.get_logger()
 
-MOST = 50
-"""So many fires are rehearsed, as many as are claimed first."""
+_FIRST, _LOOKED_AT = 50, 1000
+"""So many fires are rehearsed, as many as are claimed first; they are the first of so many."""
 _AHEAD = timedelta(seconds=0.2)
 _STILL = timedelta(seconds=0.5)
 """What is due so soon after something else needs none."""
 _LAST = timedelta(milliseconds=10)
 """Nothing is begun so shortly before: it would be in the way."""
 _ASK_EVERY = 30.0
-_INSTANT = timedelta(microseconds=1)
 
 
 class Server(Protocol):
@@ -47,12 +46,12 @@ class Server(Protocol):
 
 
 class Rehearsal:
-    """Beside the `queue` of fires: none while that hurries, and no question to a server that is away or busy.
+    """Beside the `queue` of fires: none while that hurries, and no question to a server that is away or busy."""
 
-    `schedule_of` finds a schedule by its name; `turn` has the engine turn once.
-    """
-
-    def __init__(self, server: Server, journal: Journal, queue: Queue[Any], now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, engine: Engine, server: Server, journal: Journal, queue: Queue[Any], now: Callable[[], datetime]
+    ) -> None:
+        self._engine = engine
         self._server = server
         self._journal = journal
         self._queue = queue
@@ -61,13 +60,11 @@ class Rehearsal:
         self._told = asyncio.Event()
         self._before: datetime | None = None
         self._asked_at = float("-inf")
-        self.schedule_of: Callable[[str], Schedule | None] = lambda _: None
-        self.turn: Callable[[], None] = lambda: None
 
     def expect(self, at: datetime, names: Collection[str]) -> None:
         """These schedules are due at `at`, jitter included."""
         some = self._soon.setdefault(at, [])
-        some.extend(islice(names, MOST - len(some)))
+        some.extend(islice(names, _LOOKED_AT - len(some)))
         self._told.set()
 
     async def run(self) -> None:
@@ -107,17 +104,18 @@ class Rehearsal:
     async def _rehearse(self, at: datetime, names: Sequence[str]) -> None:
         """Again and again, at half of what is left each time: all is cold the first time, and soon again."""
         while self._left(at) > _LAST:
-            self.turn()
+            self._engine.wake(())
             fires, watermarks = self._planned(at, names)
             await self._journal.rehearse(fires, watermarks)
             await asyncio.sleep(self._left(at).total_seconds() / 2)
 
     def _planned(self, at: datetime, names: Sequence[str]) -> tuple[list[Fire], dict[str, datetime]]:
-        """What may be claimed at `at`, and the watermarks after it."""
+        """What would be claimed first if it were `at`, and the watermarks after it."""
         fires: list[Fire] = []
         watermarks: dict[str, datetime] = {}
-        for schedule in filter(None, map(self.schedule_of, names)):
-            found = plan(schedule, Standing(at - schedule.delay - _INSTANT), at, limit=1)
+        for name in self._engine.in_turn(names)[:_FIRST]:
+            schedule = self._engine.schedules.schedules[name]
+            found = plan(schedule, self._engine.standing(schedule), at, limit=1)
             fires.extend(found.fires)
-            watermarks[schedule.name] = found.watermark
+            watermarks[name] = found.watermark
         return fires, watermarks

@@ -194,10 +194,10 @@ async def test_what_waits_for_its_next_run_keeps_others_from_starting(world: Wor
         await ended(world, RUN, "failed")
         await until(lambda: world.rows[0].retry_at is not None)
         waits = daemon.engine.schedules.schedules["nightly"]
-        await until(lambda: daemon.engine._standing(waits).claimed and not daemon.engine._standing(waits).running)
+        await until(lambda: daemon.engine.standing(waits).claimed and not daemon.engine.standing(waits).running)
         await ended(world, f"{RUN}-r1", "completed")
         await until(lambda: world.rows[0].run_status == "completed")
-        await until(lambda: not daemon.engine._standing(waits).claimed and not daemon.engine._standing(waits).running)
+        await until(lambda: not daemon.engine.standing(waits).claimed and not daemon.engine.standing(waits).running)
 
 
 async def test_a_fire_that_finds_the_run_failed_does_not_overtake_its_next_run(

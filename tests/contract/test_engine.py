@@ -632,11 +632,11 @@ async def test_overlap_skip_and_max_runs_over_a_restart(world: World) -> None:
         await until(lambda: any(fire.state is FireState.STARTED for fire in world.rows))
     async with world.daemon(limited) as daemon:
         started = next(fire for fire in world.rows if fire.state is FireState.STARTED)
-        assert daemon.engine._standing(limited).running
-        assert daemon.engine._standing(limited).runs == 1
+        assert daemon.engine.standing(limited).running
+        assert daemon.engine.standing(limited).runs == 1
         run["body"]["status"] = "completed"
         daemon.runs.follow(started, after=0)
-        await until(lambda: not daemon.engine._standing(limited).running)
+        await until(lambda: not daemon.engine.standing(limited).running)
         daemon.wake(seconds=1)
         await until(lambda: len(world.server.runs) == 2)
         daemon.wake(seconds=3)

@@ -13,7 +13,6 @@ from contract.test_engine import Daemon, World, schedule, the_one_run, until, wo
 from contract.test_starts import resolved
 from standin.server import Fault
 
-from zendaemon import rehearsal as rehearsals
 from zendaemon.core.errors import JournalError, Unavailable
 from zendaemon.core.fire import Fire, FireState
 from zendaemon.rehearsal import Rehearsal
@@ -29,9 +28,7 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 @asynccontextmanager
 async def rehearsing(daemon: Daemon) -> AsyncIterator[tuple[Rehearsal, list[list[str]]]]:
     """A rehearsal beside a daemon, and the schedules of each time that the journal was rehearsed."""
-    rehearsal = Rehearsal(daemon.zenml, daemon.journal, daemon.attempts.queue, daemon.clock)
-    rehearsal.schedule_of = lambda name: daemon.engine.schedules.schedules.get(name)  # noqa: PLW0108 - replaced
-    rehearsal.turn = lambda: daemon.engine.wake(())
+    rehearsal = Rehearsal(daemon.engine, daemon.zenml, daemon.journal, daemon.attempts.queue, daemon.clock)
     rounds: list[list[str]] = []
     rehearse = daemon.journal.rehearse
 
@@ -195,16 +192,17 @@ async def test_there_is_none_once_the_clock_was_set_back(world: World) -> None:
     assert not rounds
 
 
-async def test_some_of_many_are_enough(world: World) -> None:
-    names = [f"number-{number}" for number in range(2 * rehearsals.MOST)]
-    async with world.daemon(*(schedule(name=name) for name in names)) as daemon, rehearsing(daemon) as both:
-        rehearsal, rounds = both
+async def test_those_that_go_first_are_enough(world: World) -> None:
+    first = [f"number-{number}" for number in range(50)]
+    last = [f"later-{number}" for number in range(50)]
+    schedules = [*(schedule(name=name, priority=51) for name in first), *(schedule(name=name) for name in last)]
+    async with world.daemon(*schedules) as daemon, rehearsing(daemon) as (rehearsal, rounds):
         till_noon(daemon)
-        for name in names[:10]:
+        for name in last:
             rehearsal.expect(NOON, [name])
-        rehearsal.expect(NOON, names[10:])
+        rehearsal.expect(NOON, first)
         await past_noon(daemon)
-        assert rounds[0] == names[: rehearsals.MOST]
-        daemon.engine.wake(names)
-        rows = await world.settled(len(names))
+        assert rounds[0] == sorted(first)
+        daemon.engine.wake([*first, *last])
+        rows = await world.settled(len(schedules))
     assert {row.state for row in rows} == {FireState.STARTED}

@@ -166,10 +166,8 @@ def heart(settings: Settings, client: ZenML, journal: Journal) -> Heart:
     )
     aftermath = Aftermath(engine, attempts, journal, now=clock.now)
     aftermath.connect(runs, gates)
-    rehearsal = Rehearsal(client, journal, attempts.queue, clock.now)
-    rehearsal.turn = lambda: engine.wake(())
-    for each in (runs, attempts.starts, rehearsal):
-        each.schedule_of = lambda name: engine.schedules.schedules.get(name)  # noqa: PLW0108 - a reload replaces them
+    runs.schedule_of = attempts.starts.schedule_of = lambda name: engine.schedules.schedules.get(name)  # noqa: PLW0108 - a reload replaces them
+    rehearsal = Rehearsal(engine, client, journal, attempts.queue, clock.now)
     return Heart(engine, targets, attempts, runs, aftermath, rehearsal)
 
 
