@@ -217,6 +217,7 @@ class Daemon:
             else:
                 self._loaded = loaded
                 _set_apart()
+                self._promises.reloaded.set()
                 self._say_findings(loaded.set)
                 self._remember(ShownReload(at=clock.now(), applied=True, changes=found))
                 log.info("reload.applied", **found)

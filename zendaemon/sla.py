@@ -61,13 +61,16 @@ class Promises(Observer):
         self._passed: defaultdict[str, _BrokenOf] = defaultdict(dict)
         self.broken: Mapping[str, tuple[Broken, ...]] = {}
         self.tell: Callable[[Alert], None] = lambda _: None
+        self.reloaded = asyncio.Event()
+        """To be set when there is another schedule set."""
 
     async def run(self) -> None:
         """Look for ever. What came due before the start is decided first."""
         while True:
             await asyncio.sleep(_EVERY)
+            self.reloaded.clear()
             if self._looked and not self._schedules and self._of is self._engine.schedules:
-                continue  # nothing is promised
+                await self.reloaded.wait()  # nothing is promised
             try:
                 await self.look()
             except Exception:

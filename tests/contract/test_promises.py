@@ -286,7 +286,9 @@ async def test_it_looks_again_once_something_is_promised(world: World, monkeypat
     async with watched(world, schedule()) as it:
         watching = asyncio.create_task(it.promises.run())
         await until(lambda: it.promises._looked)
+        await asyncio.sleep(0.05)
         await it.daemon.engine.apply(loaded(schedule(**STALE)))
+        it.promises.reloaded.set()
         await until(lambda: it.promises._waiting)
         world.clock.leap(hours=3)
         await until(lambda: it.alerts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import httpx
@@ -25,8 +26,12 @@ def test_a_promise_breaks_while_nothing_fires_and_is_kept_again(
     settings = {"http": "127.0.0.1:0", "metrics_per_schedule": "true"}
     daemon = Daemon(tmp_path, server.url, **settings)
     stale = {"max_time_since_success": "10s"}
-    daemon.write({unique_name: {**target, "at": NEVER, "config": model("rf"), "sla": stale}})
+    schedule = {**target, "at": NEVER, "config": model("rf")}
+    daemon.write({unique_name: schedule})
     with server.behaving(Workload(run_seconds=1)), daemon:
+        time.sleep(6)  # it has looked, and nothing is promised
+        daemon.write({unique_name: {**schedule, "sla": stale}})
+        assert daemon.reload().returncode == 0
         said = daemon.wait_for("promise.broken", schedule=unique_name)
         assert said["promise"] == "max_time_since_success"
         assert said["message"].startswith("no run has succeeded within 10s, since 20")
