@@ -165,7 +165,9 @@ class Targets:
         for count, schedule in enumerate(self._schedules):
             if count % _BREATH == 0:
                 await asyncio.sleep(0)  # where all is known already, nothing else lets fires go first
-            if not everything and self._checked.get(schedule.name) == schedule and self.get(schedule) is not None:
+            checked = self._checked.get(schedule.name)
+            same = checked is schedule or checked == schedule  # most are the very same, and fields take their time
+            if not everything and same and self.get(schedule) is not None:
                 continue
             try:
                 await self.resolve(schedule, resolver)
@@ -180,8 +182,8 @@ class Targets:
     async def _suspect(self) -> None:
         """Say what else schedules name in vain, each once, as long as no other is to be resolved."""
         for schedule in self._schedules:
-            resolved = self.get(schedule)
-            if not schedule.when or resolved is None or self._suspected.get(schedule.name) == schedule:
+            resolved = self.get(schedule) if schedule.when else None
+            if resolved is None or self._suspected.get(schedule.name) == schedule:
                 continue
             if self.suspects is None or self._look.is_set():
                 return
