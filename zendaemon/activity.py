@@ -105,6 +105,11 @@ class Activity:
         """Whether a fire of a schedule waited."""
         return self._held.pop(name, None) is not None
 
+    @property
+    def may_lapse(self) -> bool:
+        """Whether any fire waits for a run that is active."""
+        return bool(self._held)
+
     def lapse(self, now: datetime) -> list[str]:
         """The schedules with a fire that has waited long enough: for what is active now, which may have begun since."""
         over = [name for name, it in self._held.items() if not self.will_run(name) and self.ends(it) <= now]

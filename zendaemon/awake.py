@@ -19,6 +19,8 @@ log = structlog.get_logger()
 ASLEEP = timedelta(seconds=10)
 """So long a time without a look counts as sleep."""
 _SET_BACK = timedelta(seconds=-1)
+_LEAP = 0.1
+"""Seconds by which a clock that runs as it should never goes amiss between two glances."""
 _BEHIND = timedelta(minutes=1)
 
 
@@ -31,20 +33,29 @@ class Awake:
     def __init__(self, now: Callable[[], datetime], monotonic: Callable[[], float]) -> None:
         self._now = now
         self._monotonic = monotonic
-        self._last_look = now()
+        self._last_look, self._looked_at = now(), monotonic()
         self.since = self._last_look
         self.jumps = 0
 
     def look(self) -> datetime:
-        """The time. To be called more often than ASLEEP, and whenever something is decided by the time."""
+        """The time. To be called whenever something is decided by the time; this or `glance` more often than ASLEEP."""
         now = self._now()
         gap = now - self._last_look
         if gap > ASLEEP or gap < _SET_BACK:
             self.jumps += 1
             log.warning("clock.jumped", seconds=round(gap.total_seconds(), 3))
         self.since = now if gap > ASLEEP else min(self.since, now)
-        self._last_look = now
+        self._last_look, self._looked_at = now, self._monotonic()
         return now
+
+    def glance(self) -> bool:
+        """Whether there is to be a look: the clock was set, or nobody looked for long. Else this one was in time."""
+        now, at = self._now(), self._monotonic()
+        gap = now - self._last_look
+        if gap > ASLEEP or abs(gap.total_seconds() - (at - self._looked_at)) > _LEAP:
+            return True
+        self._last_look, self._looked_at = now, at
+        return False
 
     @contextmanager
     def deciding(self) -> Iterator[datetime]:
@@ -53,7 +64,8 @@ class Awake:
         try:
             yield now
         finally:
-            self._last_look = max(self._last_look, now + timedelta(seconds=self._monotonic() - began))
+            at = self._monotonic()
+            self._last_look, self._looked_at = max(self._last_look, now + timedelta(seconds=at - began)), at
 
 
 def say_behind(watermarks: Iterable[datetime], now: datetime) -> None:

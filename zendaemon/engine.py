@@ -24,6 +24,7 @@ from zendaemon.core.schedule import Schedule, ScheduleSet
 from zendaemon.events import say_closed
 from zendaemon.marks import Marks
 from zendaemon.pauses import Pauses
+from zendaemon.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-TICK = 0.9
-"""Seconds between two looks at the clocks: what is due after a jump is to start within a second."""
 _JOURNAL_RETRY = 1.0
 _FIRST_CLAIMS, _CLAIMS = 50, 250
 """The fires after which what was planned is claimed: soon, so that the first starts wait for few."""
@@ -74,22 +73,21 @@ class Engine:
         self._monotonic = monotonic
         self._deciding = asyncio.Lock()
         self._woken: set[str] = set()
-        self._wake = asyncio.Event()
         self._behind: set[str] = set()
         self._waiting: dict[UUID, asyncio.Future[Fire]] = {}
         self.awake = Awake(now, monotonic)
         self.timers: Timers | None = None
         self.pauses = Pauses(journal)
         self.schedules = ScheduleSet()
-        self._beat = monotonic()
+        self.turns = Turns(monotonic)
         attempts.on_closed = self._closed
         attempts.paused = lambda name: self.pauses.holding(name, now()) is not None
         runs.on_ended = self._ended
 
     @property
     def beat(self) -> float:
-        """The monotonic second of the last turn; while the journal is waited for, also that of its last answer."""
-        return max(self._beat, self._journal.beat) if self._deciding.locked() else self._beat
+        """The monotonic second of the last turn (see Turns); while the journal is waited for, also of its last answer."""
+        return max(self.turns.beat, self._journal.beat) if self._deciding.locked() else self.turns.beat
 
     @property
     def _in_doubt(self) -> bool:
@@ -98,7 +96,7 @@ class Engine:
     def wake(self, names: Iterable[str]) -> None:
         """Have these schedules looked at as soon as may be."""
         self._woken.update(names)
-        self._wake.set()
+        self.turns.hasten()
 
     async def start(self, schedules: ScheduleSet) -> None:
         """Take over what an earlier process left, then the schedule set with what came due in between."""
@@ -158,6 +156,8 @@ class Engine:
                 fire_time += timedelta(seconds=1)
         except ValueError as error:
             raise ZendaemonError(str(error)) from None
+        finally:
+            self.turns.hasten()
         closed = self._waiting[fire.key] = asyncio.get_running_loop().create_future()
         return fire, closed
 
@@ -165,11 +165,14 @@ class Engine:
     async def decided(self, names: Collection[str] = ()) -> AsyncIterator[datetime]:
         """What was due of these schedules is decided, and nothing else is in the meantime. Raises JournalError."""
         async with self._deciding:
-            with self.awake.deciding() as now:
-                if self._in_doubt:
-                    await self._look_into_journal()
-                self._behind = self._behind.difference(names).union(await self._decide(names, now))
-                yield now
+            try:
+                with self.awake.deciding() as now:
+                    if self._in_doubt:
+                        await self._look_into_journal()
+                    self._behind = self._behind.difference(names).union(await self._decide(names, now))
+                    yield now
+            finally:
+                self.turns.hasten()  # what was done may have an end that the time brings
 
     async def stop(self) -> None:
         """Decide nothing any more; what is being decided is finished first."""
@@ -180,10 +183,7 @@ class Engine:
         """Decide for ever. A journal that cannot be written stops the deciding, never the task."""
         while True:
             self._go_on()
-            tick = asyncio.get_running_loop().call_later(TICK, self._wake.set)
-            await self._wake.wait()
-            tick.cancel()
-            self._wake.clear()
+            await self.turns.next()
             now = self.awake.look()
             if self.timers is not None:
                 self.timers.tick(now, self._monotonic())
@@ -191,7 +191,7 @@ class Engine:
             self._woken.update(self.pauses.lapse(now), self.activity.lapse(now))
             if self._woken or self._in_doubt:
                 await self._decide_woken()
-            self._beat = self._monotonic()
+            self.turns.turned()
 
     def _go_on(self) -> None:
         """Look at once at what could not be decided before."""
@@ -205,7 +205,7 @@ class Engine:
                 pass
         except JournalError as error:
             log.error("journal.unavailable", error=str(error))  # noqa: TRY400 - no traceback wanted
-            self._beat = self._monotonic()
+            self.turns.turned()
             await asyncio.sleep(_JOURNAL_RETRY)
             self.wake(names)
 

@@ -74,6 +74,11 @@ class Pauses:
         pause = self._known.get(name)
         return pause if pause is not None and name not in self._over and pause.holds(now) else None
 
+    @property
+    def may_lapse(self) -> bool:
+        """Whether any pause has an end that is to come."""
+        return bool(self._ends)
+
     def lapse(self, now: datetime) -> list[str]:
         """The schedules whose pause came to the end that it was given, each told once."""
         over = [name for name, until in self._ends.items() if until <= now]

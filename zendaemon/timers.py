@@ -1,7 +1,7 @@
 """The timers: one APScheduler job for each cadence, which says "look at these schedules now" and nothing more.
 
-asyncio's timers run on the monotonic clock, so APScheduler is woken by the wall clock too: `tick` is called at least
-once a second, and after the clock was set back every timer is set anew.
+asyncio's timers run on the monotonic clock, so APScheduler is woken by the wall clock too: `tick` is called once a
+second when a wake is near, and after the clock was set; where it was set back every timer is set anew.
 """
 
 from __future__ import annotations
@@ -109,6 +109,11 @@ class Timers:
         if self._scheduler.get_job(job.id) is not None:
             self._scheduler.remove_job(job.id)
 
+    def near(self, now: datetime) -> bool:
+        """Whether a wake comes so soon that `tick` is to be called."""
+        following = self._store.get_next_run_time()
+        return following is not None and following <= now + AHEAD
+
     def tick(self, now: datetime, monotonic: float) -> None:
         """Have APScheduler look at the wall clock when a wake is near; set every timer anew after it was set back."""
         last, self._last = self._last, (now, monotonic)
@@ -116,8 +121,7 @@ class Timers:
             for job, _ in self._jobs.values():
                 if self._scheduler.get_job(job.id) is not None:
                     job.reschedule(job.trigger)
-        following = self._store.get_next_run_time()
-        if following is not None and following <= now + AHEAD:
+        if self.near(now):
             self._scheduler.wakeup()
             self._tell_soon(now, monotonic)
 

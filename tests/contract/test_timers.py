@@ -82,6 +82,16 @@ async def test_a_wake_is_told_of_once_and_before() -> None:
     assert timedelta(seconds=1.5) < begin - when <= AHEAD
 
 
+async def test_a_wake_is_near_some_time_before() -> None:
+    begin = (now() + timedelta(hours=1)).replace(microsecond=0)
+    async with running() as (timers, _):
+        assert not timers.near(now() + YEAR)
+        timers.set([schedule("once", at=[begin.isoformat()])])
+        assert not timers.near(begin - AHEAD - timedelta(seconds=1))
+        assert timers.near(begin - AHEAD)
+        assert timers.near(begin + YEAR)
+
+
 async def test_set_wakes_the_schedules_of_a_timer_that_is_set_anew() -> None:
     """It may have been about to go off: what it carried till then is looked at."""
     kept, stays, goes = schedule("kept", every="1h"), schedule("stays", every="2h"), schedule("goes", every="2h")

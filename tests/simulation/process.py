@@ -22,8 +22,7 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.pool import StaticPool
 from standin.server import API_KEY
 
-from zendaemon import aftermath, awake, gates
-from zendaemon import engine as engines
+from zendaemon import aftermath, awake, gates, turns
 from zendaemon import targets as targets_module
 from zendaemon.activity import Activity
 from zendaemon.aftermath import Aftermath
@@ -354,7 +353,7 @@ def prepare(say: Callable[[Any, str, dict[str, Any]], dict[str, Any]]) -> Disk:
     """Once in an operating system's process: what is slow, and what is meant for real time."""
     context = ssl.create_default_context()
     wire.tls_context = lambda _: context
-    engines.TICK = TICK
+    turns.TICK = TICK
     aftermath._LOOK = TICK
     gates._STOPPING, gates._OTHER_RUNS, gates._OTHER_SCHEDULES = 60.0, 300.0, 300.0
     awake.ASLEEP = ASLEEP

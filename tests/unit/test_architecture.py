@@ -22,7 +22,7 @@ LAYERS = [
     {"engine"},
     {"attempts"},
     {"records", "gates", "starts", "removed"},
-    {"notify", "targets", "runs", "retention", "timers", "queue", "awake"},
+    {"notify", "targets", "runs", "retention", "timers", "queue", "awake", "turns"},
     {"activity", "conditions", "marks", "pauses", "tracing", "timeline"},
     {"events"},
     {"loader", "zenml", "journal", "settings", "systemd", "log", "control"},

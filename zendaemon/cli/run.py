@@ -19,6 +19,7 @@ from zendaemon.core.errors import Invalid, SettingsError
 from zendaemon.daemon import say_problems
 from zendaemon.journal import Journal
 from zendaemon.settings import Settings, load_settings, unknown_variables
+from zendaemon.turns import GlancingSelector
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,14 +45,16 @@ def command(
     for variable in unknown_variables(os.environ):
         say.warning("settings.unknown", variable=variable)
     try:
-        asyncio.run(_serve(settings))
+        selector = GlancingSelector()
+        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+            runner.run(_serve(settings, selector))
     except Invalid as error:
         say_problems(error)
         say.error("reload.refused", error=error.message, problems=len(error.problems))
         raise typer.Exit(1) from None
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, selector: GlancingSelector) -> None:
     say = structlog.get_logger()
     say.info(
         "daemon.starting",
@@ -65,7 +68,7 @@ async def _serve(settings: Settings) -> None:
         try:
             _make(settings.state)
             metrics, tracing = wiring.metrics(settings), wiring.tracing(client, os.environ)
-            daemon, operations = wiring.daemon(settings, client, journal, metrics, tracing)
+            daemon, operations = wiring.daemon(settings, client, journal, metrics, tracing, selector)
             control = Control(settings.state, handlers(operations))
             web = wiring.web(settings, operations, metrics)
             try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
@@ -27,15 +28,18 @@ from zendaemon.sla import Promises
 from zendaemon.systemd import Notifier
 from zendaemon.targets import Targets
 from zendaemon.timers import Timers
+from zendaemon.turns import REST
 from zendaemon.zenml import ApiKey, Freshness, Limits, Resolver, Secret, Token, UserPassword, ZenML
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from zendaemon.journal import Journal
     from zendaemon.metrics import Metrics
     from zendaemon.settings import Settings
     from zendaemon.tracing import Tracing
+    from zendaemon.turns import GlancingSelector
     from zendaemon.web.serving import WebServer
     from zendaemon.zenml import Credentials
 
@@ -171,21 +175,52 @@ def heart(settings: Settings, client: ZenML, journal: Journal) -> Heart:
     return Heart(engine, targets, attempts, runs, aftermath, rehearsal)
 
 
+def _timers(parts: Heart, selector: GlancingSelector | None) -> Timers:
+    """The engine's timers, which tell of what is to come."""
+    engine, attempts = parts.engine, parts.attempts
+    made = engine.timers = Timers(engine.wake)
+    made.soon = (attempts.starts.expect, parts.rehearsal.expect)
+    let_rest(engine, attempts, made, selector)
+    return made
+
+
+class Near(Protocol):
+    """What rests are to know of timers."""
+
+    def near(self, now: datetime) -> bool: ...
+
+
+def let_rest(engine: Engine, attempts: Attempts, timers: Near, selector: GlancingSelector | None) -> None:
+    """Have the loop's selector look at the clocks while nothing is to come, so that the engine need not."""
+    if selector is None:
+        return
+    lapsing = (attempts, engine.pauses, engine.activity)
+    ahead = timedelta(seconds=REST)
+    engine.turns.calm = lambda: not (timers.near(clock.now() + ahead) or any(each.may_lapse for each in lapsing))
+
+    def glance() -> bool:
+        if leapt := engine.awake.glance():
+            engine.turns.hasten()
+        return leapt
+
+    selector.glance = glance
+
+
 def daemon(
     settings: Settings,
     client: ZenML,
     journal: Journal,
     metrics: Metrics | None = None,
     tracing: Tracing | None = None,
+    selector: GlancingSelector | None = None,
 ) -> tuple[Daemon, Operations]:
-    """The daemon, ready to run, and what operators may ask of it."""
-    engine, targets, attempts, runs, aftermath, rehearsal = heart(settings, client, journal)
+    """The daemon, ready to run, and what operators may ask of it. `selector` is that of the running loop."""
+    parts = heart(settings, client, journal)
+    engine, targets, attempts, runs, aftermath, rehearsal = parts
     promises = Promises(engine, journal, now=clock.now, skew=lambda: client.skew)
     people = People(settings, journal, engine, metrics)
     asked = (each for each in (metrics, tracing) if each is not None)
     attempts.observer = runs.observer = Observers(promises, *asked, *people.observers)
-    timers = engine.timers = Timers(engine.wake)
-    timers.soon = (attempts.starts.expect, rehearsal.expect)
     made = Daemon(
         engine=engine,
         aftermath=aftermath,
@@ -195,7 +230,7 @@ def daemon(
         promises=promises,
         retention=Retention(journal, age=settings.retention, count=settings.retention_count, now=clock.now),
         journal=journal,
-        timers=timers,
+        timers=_timers(parts, selector),
         notifier=Notifier.from_environment(),
         load=lambda previous: load(settings.schedules, now=clock.now(), previous=previous),
         server_url=client.url,
