@@ -86,7 +86,7 @@ class Engine:
 
     @property
     def beat(self) -> float:
-        """The monotonic second of the last turn (see Turns); while the journal is waited for, also of its last answer."""
+        """As of Turns; while the journal is waited for, also the monotonic second of its last answer."""
         return max(self.turns.beat, self._journal.beat) if self._deciding.locked() else self.turns.beat
 
     @property
