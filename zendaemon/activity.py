@@ -107,8 +107,8 @@ class Activity:
 
     @property
     def may_lapse(self) -> bool:
-        """Whether any fire waits for a run that is active."""
-        return bool(self._held)
+        """Whether any fire is in hand, or waits for a run that is active."""
+        return bool(self._open or self._held)
 
     def lapse(self, now: datetime) -> list[str]:
         """The schedules with a fire that has waited long enough: for what is active now, which may have begun since."""

@@ -153,11 +153,6 @@ class Attempts:
             task.cancel()
         return left + await self._records.drain(max(0.0, end - asyncio.get_running_loop().time()))
 
-    @property
-    def may_lapse(self) -> bool:
-        """Whether any fire waits or is being started."""
-        return bool(self.queue.waiting or self.queue.in_flight)
-
     def lapse(self) -> None:
         """Close what waits behind others, was never sent, and has lost its window meanwhile."""
         now, lapsed = self._now(), False

@@ -17,6 +17,7 @@ import structlog
 
 from zendaemon.core.errors import JournalError, ServerError
 from zendaemon.core.planning import plan
+from zendaemon.timers import AHEAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -31,7 +32,7 @@ log = structlog.get_logger()
 
 _FIRST, _LOOKED_AT = 50, 1000
 """So many fires are rehearsed, as many as are claimed first; they are the first of so many."""
-_AHEAD = timedelta(seconds=0.2)
+_LAST_MOMENTS = timedelta(seconds=0.2)
 _STILL = timedelta(seconds=0.5)
 """What is due so soon after something else needs none."""
 _LAST = timedelta(milliseconds=10)
@@ -82,10 +83,10 @@ class Rehearsal:
     async def _prepare(self, at: datetime, names: Sequence[str]) -> None:
         """Wait for the last moments before `at`, and use them; not where something else was due just before."""
         before, self._before = self._before, at
-        if before is not None and abs(at - before) < _STILL:
+        if (before is not None and abs(at - before) < _STILL) or self._left(at) > AHEAD:
             return
-        await asyncio.sleep((self._left(at) - _AHEAD).total_seconds())
-        if self._left(at) > 2 * _AHEAD or self._queue.hurries:  # the clock was set back meanwhile
+        await asyncio.sleep((self._left(at) - _LAST_MOMENTS).total_seconds())
+        if self._left(at) > 2 * _LAST_MOMENTS or self._queue.hurries:  # the clock was set back meanwhile
             return
         with suppress(TimeoutError, JournalError):
             async with asyncio.timeout(self._left(at).total_seconds()):

@@ -112,7 +112,7 @@ class Starts:
         if count > 0 and seconds > 0:
             with suppress(ServerError, TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await self._server.warm(count, seconds)
+                    await self._server.warm(count + 1, seconds)  # a rehearsal's question takes one of them
 
     async def _make(self, at: datetime, names: Collection[str]) -> None:
         """Until it is time, or there are enough."""

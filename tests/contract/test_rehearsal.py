@@ -13,6 +13,7 @@ from contract.test_engine import Daemon, World, schedule, the_one_run, until, wo
 from contract.test_starts import resolved
 from standin.server import Fault
 
+from zendaemon import clock
 from zendaemon.core.errors import JournalError, Unavailable
 from zendaemon.core.fire import Fire, FireState
 from zendaemon.rehearsal import Rehearsal
@@ -190,6 +191,57 @@ async def test_there_is_none_once_the_clock_was_set_back(world: World) -> None:
         daemon.clock.leap(hours=-1)
         await asyncio.sleep(0.6)
     assert not rounds
+
+
+async def test_there_is_none_till_a_clock_that_was_set_back_before_it_is_there_again(world: World) -> None:
+    async with world.daemon(schedule()) as daemon, rehearsing(daemon) as (rehearsal, rounds):
+        till_noon(daemon, 0.5)
+        rehearsal.expect(NOON - timedelta(seconds=0.1), ["gone"])
+        rehearsal.expect(NOON + timedelta(seconds=1), ["nightly"])
+        await asyncio.sleep(0.1)
+        daemon.clock.leap(days=-365)
+        await asyncio.sleep(0.5)
+        assert not rounds
+        till_noon(daemon)
+        rehearsal.expect(NOON, ["nightly"])
+        await past_noon(daemon)
+    assert rounds, "it does not wait for a year"
+
+
+async def test_a_connection_is_left_for_the_fire_whatever_the_question_takes(world: World) -> None:
+    world.server.draw = lambda arrival: Fault(200, {}, seconds=5) if arrival.path.endswith("/current-user") else None
+    async with world.daemon(schedule()) as daemon, rehearsing(daemon) as (rehearsal, _):
+        await resolved(daemon)
+        daemon.clock.set(NOON - timedelta(seconds=1))
+        daemon.attempts.starts.expect(NOON, ["nightly"])
+        rehearsal.expect(NOON, ["nightly"])
+        await until(lambda: questions(world))
+        made = world.server.connections
+        await past_noon(daemon)
+        daemon.engine.wake(["nightly"])
+        await until(lambda: world.server.starts)
+        assert world.server.connections == made
+
+
+async def test_a_journal_that_could_not_be_written_is_not_well_for_a_rehearsal(world: World) -> None:
+    async with world.daemon(schedule()) as daemon:
+        daemon.journal.writable = False
+        await daemon.journal.rehearse([], {})
+        assert not daemon.journal.writable
+        await daemon.journal.check()
+        assert daemon.journal.writable
+
+
+async def test_a_locked_journal_beats_though_the_rehearsal_is_over(world: World) -> None:
+    async with world.daemon(schedule()) as daemon:
+        with closing(sqlite3.connect(world.folder / "journal.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            asking = asyncio.create_task(daemon.journal.rehearse([], {}))
+            await asyncio.sleep(0.1)
+            asking.cancel()
+            gone_at = clock.monotonic()
+            other.execute("ROLLBACK")
+        await until(lambda: daemon.journal.beat > gone_at)
 
 
 async def test_those_that_go_first_are_enough(world: World) -> None:

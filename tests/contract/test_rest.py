@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from contract.test_engine import Daemon, World, loaded, schedule, the_one_run, until
 from contract.test_pauses import operating, world
 from contract.test_starts import resolved
+from standin import server as standins
 from structlog.testing import capture_logs
 
 from zendaemon import clock
 from zendaemon.cli.wiring import let_rest
 from zendaemon.core.errors import JournalError
-from zendaemon.core.fire import FireState
 from zendaemon.turns import REST, GlancingSelector
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ async def resting(world: World, *schedules: Schedule) -> AsyncIterator[tuple[Dae
     world.clock.set(EARLY)
     async with world.daemon(*schedules) as daemon:
         with GlancingSelector() as selector:
-            let_rest(daemon.engine, daemon.attempts, Near(daemon), selector)
+            let_rest(daemon.engine, Near(daemon), selector)
             await resolved(daemon)
             await until(lambda: rests(daemon))
             yield daemon, selector
@@ -95,15 +95,15 @@ async def test_a_pause_that_is_given_an_end_is_over_in_time(world: World) -> Non
             await until(lambda: rests(daemon), 3)
 
 
-async def test_a_fire_by_hand_is_looked_after(world: World) -> None:
+async def test_there_is_no_rest_while_a_fire_is_in_hand(world: World) -> None:
+    world.server.script(standins.slow(0.4, created=True))
     async with resting(world, schedule()) as (daemon, _):
-        begun = asyncio.Event()
-        world.server.draw = lambda arrival: begun.set() if arrival.is_start else None  # type: ignore[func-returns-value]
         _, closed = await daemon.engine.fire_now("nightly")
-        await begun.wait()
+        await until(lambda: world.server.starts, 3)
+        assert not rests(daemon)
         fire = await closed
-        assert fire.state is FireState.STARTED
         await until(lambda: rests(daemon), 3)
+    the_one_run(world, fire)
 
 
 async def test_a_claim_of_which_nobody_knows_ends_a_rest(world: World) -> None:

@@ -177,10 +177,9 @@ def heart(settings: Settings, client: ZenML, journal: Journal) -> Heart:
 
 def _timers(parts: Heart, selector: GlancingSelector | None) -> Timers:
     """The engine's timers, which tell of what is to come."""
-    engine, attempts = parts.engine, parts.attempts
-    made = engine.timers = Timers(engine.wake)
-    made.soon = (attempts.starts.expect, parts.rehearsal.expect)
-    let_rest(engine, attempts, made, selector)
+    made = parts.engine.timers = Timers(parts.engine.wake)
+    made.soon = (parts.attempts.starts.expect, parts.rehearsal.expect)
+    let_rest(parts.engine, made, selector)
     return made
 
 
@@ -190,20 +189,21 @@ class Near(Protocol):
     def near(self, now: datetime) -> bool: ...
 
 
-def let_rest(engine: Engine, attempts: Attempts, timers: Near, selector: GlancingSelector | None) -> None:
+def let_rest(engine: Engine, timers: Near, selector: GlancingSelector | None) -> None:
     """Have the loop's selector look at the clocks while nothing is to come, so that the engine need not."""
     if selector is None:
         return
-    lapsing = (attempts, engine.pauses, engine.activity)
-    ahead = timedelta(seconds=REST)
-    engine.turns.calm = lambda: not (timers.near(clock.now() + ahead) or any(each.may_lapse for each in lapsing))
+
+    def calm() -> bool:
+        soon = timers.near(clock.now() + timedelta(seconds=REST))
+        return not (soon or engine.pauses.may_lapse or engine.activity.may_lapse)
 
     def glance() -> bool:
         if leapt := engine.awake.glance():
             engine.turns.hasten()
         return leapt
 
-    selector.glance = glance
+    engine.turns.calm, selector.glance = calm, glance
 
 
 def daemon(

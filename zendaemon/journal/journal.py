@@ -102,7 +102,7 @@ class Journal:
             store.claim(connection, planned, watermarks)
             connection.rollback()
 
-        await self._call(claim_and_undo)
+        await self._call(claim_and_undo, commits=False)
 
     async def watermarks(self) -> dict[str, datetime]:
         return await self._call(store.watermarks)
@@ -202,13 +202,16 @@ class Journal:
         """See pruning.prune_surplus. One short transaction; others are let in before the next."""
         return await self._call(lambda connection: pruning.prune_surplus(connection, keep, before, place))
 
-    async def _call(self, work: Callable[[Connection], T]) -> T:
+    async def _call(self, work: Callable[[Connection], T], *, commits: bool = True) -> T:
         def transact() -> T:
-            self._guard.check()
-            with translated(), self._engine.begin() as connection:
-                done = work(connection)
-                self._guard.check()  # anew, since a lock or the work may have taken long; raising undoes the work
-                return done
+            try:
+                self._guard.check()
+                with translated(), self._engine.begin() as connection:
+                    done = work(connection)
+                    self._guard.check()  # anew, since a lock or the work may have taken long; raising undoes the work
+                    return done
+            finally:
+                self.beat = clock.monotonic()  # here, since whoever asked may have gone
 
         try:
             done = await asyncio.get_running_loop().run_in_executor(self._thread, transact)
@@ -216,10 +219,8 @@ class Journal:
             self.writable = False
             raise
         else:
-            self.writable = True
+            self.writable = self.writable or commits
             return done
-        finally:
-            self.beat = clock.monotonic()
 
     async def _write(self, write: Write, *items: object) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
