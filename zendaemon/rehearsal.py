@@ -1,8 +1,8 @@
 """The last moments before schedules are due: what their second will take is done beforehand, without effect.
 
 A process that has slept finds its code and data gone from the processor's caches, and on a virtual machine from its
-tables of pages too: the way of the first fires then takes several times as long as just after it was gone. So it is
-gone a few times until it is time: planned, written to the journal and taken back, the server asked something small.
+tables of pages too: the way of the first fires then takes several times as long as when it has just been taken. So it
+is taken a few times until it is time: planned, written to the journal and undone, the server asked something small.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from zendaemon.core.errors import JournalError, ServerError
+from zendaemon.core.errors import JournalError, ZendaemonError
 from zendaemon.core.planning import plan
 from zendaemon.timers import AHEAD
 
@@ -99,7 +99,7 @@ class Rehearsal:
         loop = asyncio.get_running_loop()
         if self._queue.room and loop.time() - self._asked_at >= _ASK_EVERY:
             self._asked_at = loop.time()
-            with suppress(ServerError):
+            with suppress(ZendaemonError):
                 await self._server.current_user()
 
     async def _rehearse(self, at: datetime, names: Sequence[str]) -> None:
