@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from contract.test_engine import Daemon, World, loaded, schedule, the_one_run, until
@@ -31,15 +31,10 @@ EARLY = NOON - timedelta(minutes=30)
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Near:
+def near(daemon: Daemon, now: datetime) -> bool:
     """What timers know, by the world's clock and not by the real one."""
-
-    daemon: Daemon
-
-    def near(self, now: datetime) -> bool:
-        schedules, soonest = self.daemon.engine.schedules.enabled(), self.daemon.clock()
-        return any((schedule.trigger.next_after(soonest) or NEVER) <= now for schedule in schedules)
+    schedules, soonest = daemon.engine.schedules.enabled(), daemon.clock()
+    return any((schedule.trigger.next_after(soonest) or NEVER) <= now for schedule in schedules)
 
 
 @asynccontextmanager
@@ -48,7 +43,7 @@ async def resting(world: World, *schedules: Schedule) -> AsyncIterator[tuple[Dae
     world.clock.set(EARLY)
     async with world.daemon(*schedules) as daemon:
         with GlancingSelector() as selector:
-            let_rest(daemon.engine, Near(daemon), selector)
+            let_rest(daemon.engine, partial(near, daemon), selector)
             await resolved(daemon)
             await until(lambda: rests(daemon))
             yield daemon, selector

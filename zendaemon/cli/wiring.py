@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -32,7 +32,7 @@ from zendaemon.turns import REST
 from zendaemon.zenml import ApiKey, Freshness, Limits, Resolver, Secret, Token, UserPassword, ZenML
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from zendaemon.journal import Journal
@@ -179,23 +179,20 @@ def _timers(parts: Heart, selector: GlancingSelector | None) -> Timers:
     """The engine's timers, which tell of what is to come."""
     made = parts.engine.timers = Timers(parts.engine.wake)
     made.soon = (parts.attempts.starts.expect, parts.rehearsal.expect)
-    let_rest(parts.engine, made, selector)
+    let_rest(parts.engine, made.near, selector)
     return made
 
 
-class Near(Protocol):
-    """What rests are to know of timers."""
+def let_rest(engine: Engine, near: Callable[[datetime], bool], selector: GlancingSelector | None) -> None:
+    """Have the loop's selector look at the clocks while nothing is to come, so that the engine need not.
 
-    def near(self, now: datetime) -> bool: ...
-
-
-def let_rest(engine: Engine, timers: Near, selector: GlancingSelector | None) -> None:
-    """Have the loop's selector look at the clocks while nothing is to come, so that the engine need not."""
+    `near` is as of Timers.
+    """
     if selector is None:
         return
 
     def calm() -> bool:
-        soon = timers.near(clock.now() + timedelta(seconds=REST))
+        soon = near(clock.now() + timedelta(seconds=REST))
         return not (soon or engine.pauses.may_lapse or engine.activity.may_lapse)
 
     def glance() -> bool:
